@@ -1,0 +1,89 @@
+"""Gratuitous ARP and unsolicited neighbour advertisements, so that neighbours forget an address's last owner.
+
+Frames are sent through packet sockets: RFC 5227 section 2.3 (ARP announcement) and RFC 4861 section 7.2.6
+(unsolicited neighbour advertisement). The first of each leaves at once, the others after the reply.
+"""
+
+import ipaddress
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+
+from cni_core.netns import Sandbox
+
+_INTERVAL_S = 0.2
+_BROADCAST = b"\xff" * 6
+_ALL_NODES = ipaddress.IPv6Address("ff02::1").packed
+_ALL_NODES_MAC = b"\x33\x33\x00\x00\x00\x01"
+_ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD
+_ICMPV6 = 58
+_NEIGHBOUR_ADVERTISEMENT = 136
+_OVERRIDE = 0x20000000
+_TARGET_LINK_LAYER = 2
+
+
+def announce(
+    sandbox: Sandbox, ifname: str, mac: str, addresses: Sequence[str], count: int
+) -> Callable[[], None] | None:
+    """Announce each address, in CIDR form, once; return what sends the other `count - 1` rounds."""
+    hardware = bytes.fromhex(mac.replace(":", ""))
+    frames = [_frame(hardware, address.partition("/")[0]) for address in addresses]
+    if not frames or count == 0:
+        return None
+    with sandbox.entered():
+        sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    sender.bind((ifname, 0))
+    _send(sender, frames)
+    if count == 1:
+        sender.close()
+        return None
+    return lambda: _repeat(sender, frames, count - 1)
+
+
+def _repeat(sender: socket.socket, frames: Sequence[bytes], rounds: int) -> None:
+    with sender:
+        for _round in range(rounds):
+            time.sleep(_INTERVAL_S)
+            _send(sender, frames)
+
+
+def _send(sender: socket.socket, frames: Sequence[bytes]) -> None:
+    """Send what can be sent: a link without carrier drops it, and an announcement is only a courtesy."""
+    for frame in frames:
+        try:
+            sender.send(frame)
+        except OSError:
+            return
+
+
+def _frame(mac: bytes, address: str) -> bytes:
+    parsed = ipaddress.ip_address(address)
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return arp_announcement(mac, parsed.packed)
+    return neighbour_advertisement(mac, parsed.packed)
+
+
+def arp_announcement(mac: bytes, address: bytes) -> bytes:
+    """Return the Ethernet frame of an ARP announcement."""
+    header = _BROADCAST + mac + struct.pack("!H", _ETH_P_ARP)
+    fixed = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1)
+    return header + fixed + mac + address + bytes(6) + address
+
+
+def neighbour_advertisement(mac: bytes, address: bytes) -> bytes:
+    """Return the Ethernet frame of an unsolicited neighbour advertisement."""
+    option = struct.pack("!BB", _TARGET_LINK_LAYER, 1) + mac
+    body = struct.pack("!BBHI", _NEIGHBOUR_ADVERTISEMENT, 0, 0, _OVERRIDE) + address + option
+    pseudo = address + _ALL_NODES + struct.pack("!II", len(body), _ICMPV6)
+    message = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
+    ipv6 = struct.pack("!IHBB", 6 << 28, len(message), _ICMPV6, 255) + address + _ALL_NODES
+    return _ALL_NODES_MAC + mac + struct.pack("!H", _ETH_P_IPV6) + ipv6 + message
+
+
+def _checksum(data: bytes) -> int:
+    """Return the Internet checksum (RFC 1071) of an even number of bytes."""
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF

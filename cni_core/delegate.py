@@ -1,0 +1,131 @@
+"""Running the IPAM plugin: in this process when it is built in, else by executing it from CNI_PATH.
+
+CNI spec 1.1.0, section 4 "Plugin Delegation": the same environment and configuration, the delegate's own
+error passed on unchanged.
+"""
+
+import json
+import os
+import signal
+from typing import Any
+
+from cni_core.errors import DelegateError, DelegateFailed
+from cni_core.invocation import Invocation
+from cni_core.plugin import Commands
+from cni_core.result import Result, parse_result
+
+_OUTPUT_SHOWN = 300
+
+
+def ipam_add(invocation: Invocation, ipam_type: str, timeout_s: float) -> Result:
+    """Ask for addresses; the caller registers `ipam_delete` as its undo before it calls this."""
+    builtin = _builtin(invocation, ipam_type)
+    if builtin is not None:
+        return builtin.add(invocation)
+    output = _execute(invocation, ipam_type, "ADD", timeout_s)
+    try:
+        document = json.loads(output)
+    except ValueError as error:
+        shown = output[:_OUTPUT_SHOWN].decode(errors="replace")
+        raise DelegateFailed(f"run IPAM plugin {ipam_type} ADD: it printed no JSON", shown) from error
+    return parse_result(document, invocation.cni_version)
+
+
+def ipam_delete(invocation: Invocation, ipam_type: str, timeout_s: float) -> None:
+    """Give addresses back."""
+    builtin = _builtin(invocation, ipam_type)
+    if builtin is not None:
+        builtin.delete(invocation)
+    else:
+        _execute(invocation, ipam_type, "DEL", timeout_s)
+
+
+def ipam_check(invocation: Invocation, ipam_type: str, timeout_s: float) -> None:
+    """Have the addresses compared with prevResult."""
+    builtin = _builtin(invocation, ipam_type)
+    if builtin is not None:
+        builtin.check(invocation)
+    else:
+        _execute(invocation, ipam_type, "CHECK", timeout_s)
+
+
+def ipam_status(invocation: Invocation, ipam_type: str, timeout_s: float) -> None:
+    """Ask whether an address could be had."""
+    builtin = _builtin(invocation, ipam_type)
+    if builtin is not None:
+        builtin.status(invocation)
+    else:
+        _execute(invocation, ipam_type, "STATUS", timeout_s)
+
+
+def ipam_gc(invocation: Invocation, ipam_type: str, timeout_s: float) -> None:
+    """Have the addresses of attachments that are no longer valid given back."""
+    builtin = _builtin(invocation, ipam_type)
+    if builtin is not None:
+        builtin.gc(invocation)
+    else:
+        _execute(invocation, ipam_type, "GC", timeout_s)
+
+
+def _builtin(invocation: Invocation, ipam_type: str) -> Commands | None:
+    load = invocation.builtins.get(ipam_type)
+    if load is None:
+        return None
+    commands: Commands = load()
+    return commands
+
+
+def find_plugin(path: tuple[str, ...], plugin_type: str) -> str:
+    """Return the executable of a plugin type, or raise DelegateFailed naming where it was looked for."""
+    if "/" in plugin_type:
+        raise DelegateFailed(f"find IPAM plugin {plugin_type}: a type is a file name, not a path")
+    for directory in path:
+        candidate = os.path.join(directory, plugin_type)
+        if os.path.isfile(candidate):
+            return candidate
+    where = ":".join(path)
+    raise DelegateFailed(f"find IPAM plugin {plugin_type}: not in CNI_PATH {where}")
+
+
+def _execute(invocation: Invocation, ipam_type: str, command: str, timeout_s: float) -> bytes:
+    import subprocess
+
+    what = f"run IPAM plugin {ipam_type} {command}"
+    executable = find_plugin(invocation.path, ipam_type)
+    try:
+        process = subprocess.Popen(
+            [executable],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**invocation.environ, "CNI_COMMAND": command},
+            start_new_session=True,  # so that its own children are ended with it at the deadline
+        )
+    except OSError as error:
+        raise DelegateFailed(f"{what}: {executable}: {error.strerror}") from error
+    with process:
+        try:
+            output, complaints = process.communicate(json.dumps(dict(invocation.conf)).encode(), timeout_s)
+        except subprocess.TimeoutExpired as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise DelegateFailed(f"{what}: no answer in {timeout_s:g} s, killed") from error
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    text = complaints.decode(errors="replace").strip()
+    if process.returncode == 0:
+        if text:
+            invocation.warn(text)
+        return output
+    raise _delegate_error(what, process.returncode, output, text)
+
+
+def _delegate_error(what: str, status: int, output: bytes, complaints: str) -> Exception:
+    """Return the error that the delegate printed, or one that says how it died."""
+    try:
+        document: Any = json.loads(output)
+        return DelegateError(int(document["code"]), document["msg"], document.get("details") or "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+        shown = complaints or output.decode(errors="replace")
+        return DelegateFailed(f"{what}: {how}, and it printed no error", shown[-_OUTPUT_SHOWN:])

@@ -1,0 +1,29 @@
+"""Going on after failures: DEL and GC do all they can and report at the end."""
+
+import contextlib
+from collections.abc import Iterator
+
+from cni_core.errors import CniError
+
+
+class Failures:
+    """The failures of steps that do not stop each other."""
+
+    def __init__(self) -> None:
+        self._errors: list[CniError] = []
+
+    @contextlib.contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Keep a failure of the block for the end."""
+        try:
+            yield
+        except CniError as error:
+            self._errors.append(error)
+
+    def raise_first(self) -> None:
+        """Raise the first failure, with the others in its details; nothing if there was none."""
+        if not self._errors:
+            return
+        first, *others = self._errors
+        first.details = "; ".join(filter(None, [first.details, *(error.msg for error in others)]))
+        raise first

@@ -1,0 +1,192 @@
+"""Results of every CNI version as one set of values; reading and writing their JSON forms.
+
+CNI spec 1.1.0, section 5 "Result Types", and its earlier versions for the older forms.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from cni_core.errors import DecodingFailure
+
+SUPPORTED = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+LATEST = SUPPORTED[-1]
+_PER_FAMILY = ("0.1.0", "0.2.0")
+_VERSIONED_IPS = ("0.3.0", "0.3.1", "0.4.0")
+
+
+class Interface(NamedTuple):
+    """A link of the result; an empty sandbox means the host. MTU in bytes, 0 if unknown."""
+
+    name: str
+    mac: str = ""
+    sandbox: str = ""
+    mtu: int = 0
+
+
+class IPConfig(NamedTuple):
+    """An address in CIDR form, its gateway ("" for none) and the index of its interface."""
+
+    address: str
+    gateway: str = ""
+    interface: int | None = None
+
+
+class Route(NamedTuple):
+    """A route; None means the kernel's default. MTU and MSS in bytes."""
+
+    dst: str
+    gw: str = ""
+    mtu: int | None = None
+    advmss: int | None = None
+    priority: int | None = None
+    table: int | None = None
+    scope: int | None = None
+
+
+class DNS(NamedTuple):
+    """Name servers as the runtime is to write them into the pod."""
+
+    nameservers: tuple[str, ...] = ()
+    domain: str = ""
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+class Result(NamedTuple):
+    """The success result of ADD."""
+
+    interfaces: tuple[Interface, ...] = ()
+    ips: tuple[IPConfig, ...] = ()
+    routes: tuple[Route, ...] = ()
+    dns: DNS = DNS()
+
+
+def is_ipv6(address: str) -> bool:
+    """Tell the family of an address or prefix from its text form."""
+    return ":" in address
+
+
+def parse_result(document: object, default_version: str) -> Result:
+    """Read a result of any supported version, or raise DecodingFailure."""
+    try:
+        return _parse(document, default_version)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DecodingFailure(f"parse result: {type(error).__name__}: {error}") from error
+
+
+def _parse(document: Any, default_version: str) -> Result:  # noqa: ANN401 - JSON from anyone
+    version = document.get("cniVersion") or default_version
+    dns = _parse_dns(document.get("dns") or {})
+    if version in _PER_FAMILY:
+        parts = [document[key] for key in ("ip4", "ip6") if document.get(key)]
+        routes = [route for part in parts for route in part.get("routes") or ()]
+        ips = tuple(IPConfig(part["ip"], part.get("gateway") or "") for part in parts)
+        return Result((), ips, tuple(_parse_route(route) for route in routes), dns)
+    return Result(
+        tuple(
+            Interface(
+                item["name"],
+                item.get("mac") or "",
+                item.get("sandbox") or "",
+                int(item.get("mtu") or 0),
+            )
+            for item in document.get("interfaces") or ()
+        ),
+        tuple(
+            IPConfig(item["address"], item.get("gateway") or "", item.get("interface"))
+            for item in document.get("ips") or ()
+        ),
+        tuple(_parse_route(item) for item in document.get("routes") or ()),
+        dns,
+    )
+
+
+def _parse_route(item: Mapping[str, Any]) -> Route:
+    numbers = {key: item.get(key) for key in ("mtu", "advmss", "priority", "table", "scope")}
+    return Route(item["dst"], item.get("gw") or "", **numbers)
+
+
+def _parse_dns(item: Mapping[str, Any]) -> DNS:
+    return DNS(
+        tuple(item.get("nameservers") or ()),
+        item.get("domain") or "",
+        tuple(item.get("search") or ()),
+        tuple(item.get("options") or ()),
+    )
+
+
+def render_result(result: Result, version: str) -> dict[str, Any]:
+    """Return the JSON document of a result in the given CNI version."""
+    if version in _PER_FAMILY:
+        return _render_per_family(result, version)
+    document: dict[str, Any] = {"cniVersion": version}
+    if result.interfaces:
+        document["interfaces"] = [_render_interface(i, version) for i in result.interfaces]
+    if result.ips:
+        document["ips"] = [_render_ip(ip, version) for ip in result.ips]
+    if result.routes:
+        document["routes"] = [_render_route(route, version) for route in result.routes]
+    dns = _render_dns(result.dns)
+    if dns or version in _VERSIONED_IPS:
+        document["dns"] = dns
+    return document
+
+
+def _render_per_family(result: Result, version: str) -> dict[str, Any]:
+    """Return the form before 0.3.0, which knows one address of each family."""
+    document: dict[str, Any] = {"cniVersion": version}
+    for key, six in (("ip4", False), ("ip6", True)):
+        first = next((ip for ip in result.ips if is_ipv6(ip.address) is six), None)
+        if first is None:
+            continue
+        part: dict[str, Any] = {"ip": first.address}
+        if first.gateway:
+            part["gateway"] = first.gateway
+        routes = [_render_route(r, version) for r in result.routes if is_ipv6(r.dst) is six]
+        if routes:
+            part["routes"] = routes
+        document[key] = part
+    document["dns"] = _render_dns(result.dns)
+    return document
+
+
+def _render_interface(interface: Interface, version: str) -> dict[str, Any]:
+    item: dict[str, Any] = {"name": interface.name}
+    if interface.mac:
+        item["mac"] = interface.mac
+    if interface.mtu and version == LATEST:
+        item["mtu"] = interface.mtu
+    if interface.sandbox:
+        item["sandbox"] = interface.sandbox
+    return item
+
+
+def _render_ip(ip: IPConfig, version: str) -> dict[str, Any]:
+    item: dict[str, Any] = {}
+    if version in _VERSIONED_IPS:
+        item["version"] = "6" if is_ipv6(ip.address) else "4"
+    if ip.interface is not None:
+        item["interface"] = ip.interface
+    item["address"] = ip.address
+    if ip.gateway:
+        item["gateway"] = ip.gateway
+    return item
+
+
+def _render_route(route: Route, version: str) -> dict[str, Any]:
+    item: dict[str, Any] = {"dst": route.dst}
+    if route.gw:
+        item["gw"] = route.gw
+    if version == LATEST:
+        item |= {key: value for key, value in route._asdict().items() if isinstance(value, int)}
+    return item
+
+
+def _render_dns(dns: DNS) -> dict[str, Any]:
+    fields: Sequence[tuple[str, Any]] = (
+        ("nameservers", list(dns.nameservers)),
+        ("domain", dns.domain),
+        ("search", list(dns.search)),
+        ("options", list(dns.options)),
+    )
+    return {key: value for key, value in fields if value}

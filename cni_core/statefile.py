@@ -1,0 +1,100 @@
+"""Small state files that are whole or absent, whatever instruction the process is killed at."""
+
+import contextlib
+import json
+import os
+from typing import Any
+
+from cni_core.errors import IoFailure
+
+
+def make_directory(path: str) -> None:
+    """Create a directory and its parents, 0700 as they hold who runs where."""
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise IoFailure(f"create {path}: {error.strerror}") from error
+
+
+def write_file(path: str, text: str) -> None:
+    """Replace a file by rename(2); a reader sees the old text or the new.
+
+    The temporary name is fixed: every writer holds the lock of the directory, and a leftover is overwritten.
+    """
+    temporary = os.path.join(os.path.dirname(path), ".new")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            _write_all(fd, text.encode())
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise IoFailure(f"write {path}: {error.strerror}") from error
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    """Write everything: a disk that fills up first shortens a write, then refuses the next."""
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def read_file(path: str) -> str | None:
+    """Return a file's text, None if it is absent."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise IoFailure(f"read {path}: {error.strerror}") from error
+
+
+def read_json(path: str) -> dict[str, Any] | None:
+    """Return the object in a file; None if it is absent or, after lost power, no JSON object."""
+    text = read_file(path)
+    if text is None:
+        return None
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def remove_file(path: str) -> bool:
+    """Remove a file; tell whether it was there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise IoFailure(f"remove {path}: {error.strerror}") from error
+    return True
+
+
+def list_directory(path: str) -> list[str]:
+    """Return the names in a directory, none if it is absent."""
+    try:
+        return os.listdir(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise IoFailure(f"list {path}: {error.strerror}") from error
+
+
+def remove_directory(path: str) -> None:
+    """Remove a directory if it is empty."""
+    with contextlib.suppress(OSError):  # not empty or gone: both are fine
+        os.rmdir(path)
+
+
+def file_name(key: str) -> str:
+    """Return a key as a file name; one longer than a name may be is cut and told apart by its hash."""
+    if len(key) <= 200:  # noqa: PLR2004 - NAME_MAX is 255 bytes, and keys are ASCII
+        return key
+    import hashlib
+
+    return f"{key[:160]}~{hashlib.sha256(key.encode()).hexdigest()[:32]}"

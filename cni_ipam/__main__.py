@@ -1,0 +1,20 @@
+"""The entry point of cni-ipam."""
+
+from cni_core import plugin
+from cni_core.plugin import Commands
+
+
+def load_commands() -> Commands:
+    """Return the verbs; imported when one is called, so that VERSION and protocol errors stay cheap."""
+    from cni_ipam import commands
+
+    return commands
+
+
+def main() -> int:
+    """Run this process as cni-ipam."""
+    return plugin.main("cni-ipam", load_commands, {})
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

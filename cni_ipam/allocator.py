@@ -1,0 +1,128 @@
+"""Choosing addresses: a pure decision over what may be given, what is taken, and the cursor.
+
+The taken addresses are seen in blocks of 256, through `Occupancy`; blocks without a free address are marked
+and stepped over, so that the cost does not grow with the leases or the size of the subnet.
+"""
+
+import ipaddress
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from cni_core.errors import AddressUnavailable, PoolExhausted
+from cni_ipam.ranges import Address, Interval, Range, RangeSet, after, clip, to_address
+
+BLOCK_BITS = 8
+GROUP_BITS = 8  # blocks in a group, whose marks are read at once
+_BLOCK_SIZE = 1 << BLOCK_BITS
+
+
+class Occupancy(Protocol):
+    """Which addresses are taken. A block is an address without its last 8 bits, a group one without 16."""
+
+    def taken(self, version: int, block: int) -> Collection[int]:
+        """Return the taken addresses of a block."""
+
+    def is_taken(self, version: int, number: int) -> bool:
+        """Tell whether one address is taken."""
+
+    def full_blocks(self, version: int, identity: str, group: int) -> Collection[int]:
+        """Return the blocks of a group that are marked as full for a range set."""
+
+    def mark_full(self, version: int, identity: str, block: int) -> None:
+        """Mark a block as full for a range set, until an address of it is released."""
+
+
+class Choice(NamedTuple):
+    """An address to be leased, and the range that it is from."""
+
+    number: int
+    range: Range
+
+    @property
+    def cidr(self) -> str:
+        """The address with the prefix length of its subnet."""
+        return f"{to_address(self.range.version, self.number)}/{self.range.subnet.prefixlen}"
+
+
+def allocate(range_set: RangeSet, occupancy: Occupancy, cursor: int | None) -> Choice:
+    """Return the next free address after the cursor, wrapping; raise PoolExhausted if there is none."""
+    intervals = range_set.intervals()
+    identity = range_set.identity()
+    ordered = sorted(intervals)
+    for part in after(intervals, cursor):
+        number = _first_free(part, ordered, range_set.version, identity, occupancy)
+        if number is not None:
+            found = range_set.range_of(number)
+            assert found is not None  # noqa: S101 - intervals lie inside their subnets
+            return Choice(number, found)
+    raise PoolExhausted(f"no IP addresses available in range set: {range_set.describe()}")
+
+
+def _first_free(
+    part: Interval, ordered: Sequence[Interval], version: int, identity: str, occupancy: Occupancy
+) -> int | None:
+    first, last = part
+    for block in _open_blocks(part, version, identity, occupancy):
+        start = block << BLOCK_BITS
+        allowed = clip(ordered, start, start + _BLOCK_SIZE - 1)
+        taken = occupancy.taken(version, block)
+        free = [n for low, high in allowed for n in range(low, high + 1) if n not in taken]
+        if not free:
+            occupancy.mark_full(version, identity, block)
+        number = next((n for n in free if first <= n <= last), None)
+        if number is not None:
+            return number
+    return None
+
+
+def _open_blocks(part: Interval, version: int, identity: str, occupancy: Occupancy) -> Iterator[int]:
+    """Yield the blocks of an interval that are not marked as full."""
+    block, last = part[0] >> BLOCK_BITS, part[1] >> BLOCK_BITS
+    while block <= last:
+        group = block >> GROUP_BITS
+        full = occupancy.full_blocks(version, identity, group)
+        end = min(last, ((group + 1) << GROUP_BITS) - 1)
+        yield from (number for number in range(block, end + 1) if number not in full)
+        block = end + 1
+
+
+def choose(
+    range_set: RangeSet, requested: Address | None, occupancy: Occupancy, cursor: int | None
+) -> Choice:
+    """Return the requested address of a set, or the next free one if none is requested."""
+    if requested is None:
+        return allocate(range_set, occupancy, cursor)
+    number = int(requested)
+    found = range_set.range_of(number)
+    assert found is not None  # noqa: S101 - assign() gave this set what lies in it
+    reason = found.reserved_as(number)
+    if reason:
+        raise AddressUnavailable(f"requested ip {requested} {reason}")
+    if occupancy.is_taken(range_set.version, number):
+        where = range_set.describe()
+        raise AddressUnavailable(f"requested IP address {requested} is not available in range set {where}")
+    return Choice(number, found)
+
+
+def assign(range_sets: Sequence[RangeSet], requested: Sequence[str]) -> list[Address | None]:
+    """Give each requested address to the first set whose subnets hold it and that has none yet.
+
+    Raises AddressUnavailable for one that no set can take.
+    """
+    assigned: list[Address | None] = [None] * len(range_sets)
+    unused: list[str] = []
+    for text in requested:
+        address = ipaddress.ip_address(text)
+        for at, range_set in enumerate(range_sets):
+            fits = range_set.version == address.version and range_set.range_of(int(address))
+            if fits and assigned[at] is None:
+                assigned[at] = address
+                break
+        else:
+            unused.append(text)
+    if unused:
+        where = "; ".join(range_set.describe() for range_set in range_sets)
+        raise AddressUnavailable(
+            f"failed to allocate all requested IPs: {', '.join(unused)}: not in {where}, or one too many"
+        )
+    return assigned

@@ -1,0 +1,136 @@
+"""The verbs of cni-ipam: the imperative shell around config, allocator and store."""
+
+from typing import TYPE_CHECKING
+
+from cni_core.errors import (
+    CheckFailed,
+    CniError,
+    DuplicateAttachment,
+    InvalidConfig,
+    NotAvailable,
+)
+from cni_core.invocation import Invocation, section, valid_attachments
+from cni_core.result import DNS, IPConfig, Result, Route, is_ipv6, parse_result
+from cni_ipam import allocator
+from cni_ipam.allocator import Choice
+from cni_ipam.store import DATA_DIR, Owner, Store, now
+
+if TYPE_CHECKING:
+    from cni_ipam.config import Request
+
+
+def add(invocation: Invocation) -> Result:
+    """Lease one address from each range set, or none at all."""
+    from cni_ipam import config
+
+    request = config.parse(invocation)
+    dns = _dns(request)
+    store = Store(request.data_dir, request.pool)
+    wanted = allocator.assign(request.range_sets, request.requested)
+    with store.locked():
+        held = store.owner(invocation.key)
+        if held is not None:
+            raise DuplicateAttachment(
+                f"{', '.join(held.addresses)} has been allocated to {invocation.container_id},"
+                " duplicate allocation is not allowed"
+            )
+        choices = [
+            allocator.choose(range_set, address, store, store.cursor(range_set.identity()))
+            for range_set, address in zip(request.range_sets, wanted, strict=True)
+        ]
+        store.write(_owner(invocation, choices))
+        for range_set, address, choice in zip(request.range_sets, wanted, choices, strict=True):
+            if address is None:
+                store.move_cursor(range_set.identity(), choice.cidr)
+    ips = tuple(IPConfig(choice.cidr, choice.range.gateway) for choice in choices)
+    routes = request.routes + (_implied_defaults(ips) if request.implied_default else ())
+    return Result((), ips, routes, dns)
+
+
+def _dns(request: "Request") -> DNS:
+    if not request.resolv_conf:
+        return request.dns
+    from cni_ipam.resolvconf import read_resolv_conf
+
+    return read_resolv_conf(request.resolv_conf)
+
+
+def _owner(invocation: Invocation, choices: list[Choice]) -> Owner:
+    parts = [invocation.args.get(f"K8S_POD_{name}", "") for name in ("NAMESPACE", "NAME", "UID")]
+    pod = "/".join(parts[:2]) + (f" {parts[2]}" if parts[2] else "") if parts[1] else ""
+    addresses = tuple(choice.cidr for choice in choices)
+    return Owner(invocation.container_id, invocation.ifname, invocation.network, addresses, pod, now())
+
+
+def _implied_defaults(ips: tuple[IPConfig, ...]) -> tuple[Route, ...]:
+    return tuple(
+        Route("::/0" if is_ipv6(ip.address) else "0.0.0.0/0", ip.gateway) for ip in ips if ip.gateway
+    )
+
+
+def _store(invocation: Invocation) -> Store:
+    """Return the store of a network from its bare JSON: DEL and GC must not fail on the rest."""
+    data_dir = section(invocation.conf, "ipam", "dataDir")
+    pool = section(invocation.conf, "ipam", "pool")
+    return Store(
+        data_dir if isinstance(data_dir, str) and data_dir else DATA_DIR,
+        pool if isinstance(pool, str) and pool else invocation.network,
+    )
+
+
+def delete(invocation: Invocation) -> None:
+    """Release what the attachment holds; fine if that is nothing."""
+    store = _store(invocation)
+    if not store.exists():
+        return
+    with store.locked():
+        held = store.owner(invocation.key)
+        if held is not None:
+            store.remove(held)
+
+
+def check(invocation: Invocation) -> None:
+    """Raise CheckFailed unless the attachment holds every address of ours in prevResult."""
+    from cni_ipam import config
+
+    request = config.parse(invocation)
+    document = invocation.conf.get("prevResult")
+    if document is None:
+        raise InvalidConfig("required prevResult missing")
+    expected = parse_result(document, invocation.cni_version)
+    store = Store(request.data_dir, request.pool)
+    held = store.owner(invocation.key)
+    if held is None:
+        raise CheckFailed(f"check lease of {invocation.key}: it holds no address in {request.pool}")
+    promised = {ip.address for ip in expected.ips}
+    found = [f"address {a} is leased but not in prevResult" for a in held.addresses if a not in promised]
+    found += [f"lease of {a} is missing" for a in held.addresses if not store.holds(held, a)]
+    if found:
+        raise CheckFailed(f"check lease of {invocation.key}: {'; '.join(found)}")
+
+
+def status(invocation: Invocation) -> None:
+    """Raise NotAvailable if no address could be leased."""
+    from cni_ipam import config
+
+    request = config.parse(invocation)
+    store = Store(request.data_dir, request.pool)
+    try:
+        with store.locked():
+            store.check_writable()
+            for range_set in request.range_sets:
+                allocator.allocate(range_set, store, store.cursor(range_set.identity()))
+    except CniError as error:
+        raise NotAvailable(f"pool {request.pool}: {error.msg}", error.details) from error
+
+
+def gc(invocation: Invocation) -> None:
+    """Release what attachments of this network hold that are not valid; no list is no information."""
+    valid = valid_attachments(invocation.conf)
+    store = _store(invocation)
+    if valid is None or not store.exists():
+        return
+    with store.locked():
+        for owner in list(store.owners()):
+            if owner.network == invocation.network and owner.key not in valid:
+                store.remove(owner)

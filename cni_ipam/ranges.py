@@ -1,0 +1,166 @@
+"""Address arithmetic: ranges, range sets, and which addresses of them may be given out. Pure.
+
+Addresses are integers here; `Family` turns them into text and back.
+"""
+
+import hashlib
+import ipaddress
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+Interval = tuple[int, int]  # first and last address, both included
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def to_address(version: int, number: int) -> Address:
+    """Return the address of a number in an IP version."""
+    if version == 4:  # noqa: PLR2004 - the IP version
+        return ipaddress.IPv4Address(number)
+    return ipaddress.IPv6Address(number)
+
+
+class Range(NamedTuple):
+    """Part of a subnet from which addresses are given; `reserved` ones are never given.
+
+    `gateway` is the text of the router's address, "" for none; it may lie outside the subnet.
+    """
+
+    subnet: Network
+    first: int
+    last: int
+    gateway: str = ""
+    reserved: tuple[Interval, ...] = ()
+
+    @property
+    def version(self) -> int:
+        """The IP version."""
+        return self.subnet.version
+
+    def describe(self) -> str:
+        """Return the range as people write it."""
+        return f"{to_address(self.version, self.first)}-{to_address(self.version, self.last)}"
+
+    def free_intervals(self) -> list[Interval]:
+        """Return what may be given out, in order."""
+        return subtract([(self.first, self.last)], self.reserved)
+
+    def reserved_as(self, number: int) -> str:
+        """Say why an address of the subnet is never given, "" if it may be."""
+        if self.gateway and number == int(ipaddress.ip_address(self.gateway)):
+            return "is the subnet's gateway"
+        if number in edges(self.subnet):
+            return "is the subnet's network or broadcast address"
+        if any(first <= number <= last for first, last in self.reserved):
+            return "is excluded"
+        return ""
+
+
+class RangeSet(NamedTuple):
+    """Ranges of one family; an attachment gets one address from the whole set."""
+
+    ranges: tuple[Range, ...]
+
+    @property
+    def version(self) -> int:
+        """The IP version."""
+        return self.ranges[0].version
+
+    def describe(self) -> str:
+        """Return the ranges as people write them."""
+        return ",".join(item.describe() for item in self.ranges)
+
+    def intervals(self) -> list[Interval]:
+        """Return what may be given out, in the order in which it is: range by range."""
+        return [interval for item in self.ranges for interval in item.free_intervals()]
+
+    def identity(self) -> str:
+        """Return a short text that is the same for the same intervals, for names of files."""
+        text = f"{self.version}:{self.intervals()}"
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def range_of(self, number: int) -> Range | None:
+        """Return the first range whose subnet holds an address."""
+        for item in self.ranges:
+            if int(item.subnet.network_address) <= number <= int(item.subnet.broadcast_address):
+                return item
+        return None
+
+
+def edges(subnet: Network) -> tuple[int, ...]:
+    """Return the addresses of a subnet that no host may have.
+
+    IPv4: network and broadcast, but not of a /31 (RFC 3021) or /32. IPv6: the all-zero subnet-router anycast
+    address (RFC 4291 section 2.6.1), but not of a /127 (RFC 6164) or /128.
+    """
+    if subnet.num_addresses <= 2:  # noqa: PLR2004 - point to point, or a single host
+        return ()
+    first = int(subnet.network_address)
+    if subnet.version == 6:  # noqa: PLR2004 - the IP version
+        return (first,)
+    return (first, int(subnet.broadcast_address))
+
+
+def first_usable(subnet: Network) -> str:
+    """Return the address that is the gateway where none is given; none in a subnet of one or two."""
+    if subnet.num_addresses <= 2:  # noqa: PLR2004 - both ends are hosts
+        return ""
+    return str(subnet[1])
+
+
+def subtract(intervals: Iterable[Interval], holes: Iterable[Interval]) -> list[Interval]:
+    """Return what is left of sorted, disjoint intervals without the holes."""
+    left = list(intervals)
+    for hole_first, hole_last in sorted(holes):
+        parts: list[Interval] = []
+        for first, last in left:
+            if hole_last < first or last < hole_first:
+                parts.append((first, last))
+                continue
+            if first < hole_first:
+                parts.append((first, hole_first - 1))
+            if hole_last < last:
+                parts.append((hole_last + 1, last))
+        left = parts
+    return left
+
+
+def after(intervals: Sequence[Interval], cursor: int | None) -> Iterator[Interval]:
+    """Yield the intervals in order, from just after the cursor round to it; all of them if it is in none."""
+    at = _position(intervals, cursor)
+    if at is None or cursor is None:
+        yield from intervals
+        return
+    first, last = intervals[at]
+    if cursor < last:
+        yield (cursor + 1, last)
+    yield from intervals[at + 1 :]
+    yield from intervals[:at]
+    yield (first, cursor)
+
+
+def _position(intervals: Sequence[Interval], number: int | None) -> int | None:
+    if number is None:
+        return None
+    for at, (first, last) in enumerate(intervals):
+        if first <= number <= last:
+            return at
+    return None
+
+
+def count(intervals: Iterable[Interval]) -> int:
+    """Return how many addresses there are in disjoint intervals."""
+    return sum(last - first + 1 for first, last in intervals)
+
+
+def clip(intervals: Sequence[Interval], first: int, last: int) -> list[Interval]:
+    """Return the parts of sorted, disjoint intervals that lie between two addresses."""
+    start = max(0, bisect_right(intervals, (first, first)) - 1)
+    parts: list[Interval] = []
+    for low, high in intervals[start:]:
+        if low > last:
+            break
+        if high >= first:
+            parts.append((max(low, first), min(high, last)))
+    return parts

@@ -1,0 +1,35 @@
+"""Reading a resolv.conf (resolv.conf(5)) into the DNS part of a result."""
+
+from cni_core.errors import IoFailure
+from cni_core.result import DNS
+
+
+def read_resolv_conf(path: str) -> DNS:
+    """Return what a resolv.conf says, or raise IoFailure."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return parse_resolv_conf(file.read())
+    except OSError as error:
+        raise IoFailure(f"read resolvConf {path}: {error.strerror}") from error
+
+
+def parse_resolv_conf(text: str) -> DNS:
+    """Return name servers, domain, search list and options; of two search lines the last counts."""
+    nameservers: list[str] = []
+    options: list[str] = []
+    search: list[str] = []
+    domain = ""
+    for line in text.splitlines():
+        words = line.split("#")[0].split(";")[0].split()
+        match words:
+            case ["nameserver", address, *_]:
+                nameservers.append(address)
+            case ["domain", name, *_]:
+                domain = name
+            case ["search", *names]:
+                search = names
+            case ["options", *given]:
+                options += given
+            case _:
+                pass
+    return DNS(tuple(nameservers), domain, tuple(search), tuple(options))

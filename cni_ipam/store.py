@@ -1,0 +1,240 @@
+"""The lease store on disk. The only module that knows its layout; docs/lease-store.md describes it.
+
+    <pool>/lock                                  held for every change of the pool
+    <pool>/cursors/<range set>                   the address given last, as text
+    <pool>/<boot id>/owners/<key>                one attachment: whose it is and its addresses
+    <pool>/<boot id>/leases/<block>/<address>    hard link to the owner's file: the address is taken
+    <pool>/<boot id>/full/<range set>/<group>/<block>    no address of the block is free
+
+A lease is complete as soon as its name exists, since link(2) is atomic and its text was written before. The
+leases of another boot are void as a whole: no sandbox outlives its boot, so nothing has to be synchronised
+to the disk.
+"""
+
+import contextlib
+import ipaddress
+import os
+import time
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+from cni_core import statefile
+from cni_core.boot import boot_id
+from cni_core.errors import IoFailure
+from cni_core.lock import locked
+from cni_ipam.allocator import BLOCK_BITS, GROUP_BITS
+from cni_ipam.ranges import to_address
+
+DATA_DIR = "/var/lib/cni/cni-ipam"
+FORMAT = "cni-ipam lease 1"
+_SWEEP = 200  # entries of earlier boots removed in one call, so that no call is slow
+_OWN = frozenset({"lock", "cursors", "pool", "probe", ".new"})
+
+
+class Owner(NamedTuple):
+    """Whose addresses these are. Addresses in CIDR form; `since` in UTC."""
+
+    container_id: str
+    ifname: str
+    network: str
+    addresses: tuple[str, ...]
+    pod: str = ""
+    since: str = ""
+
+    @property
+    def key(self) -> str:
+        """The attachment's key."""
+        return f"{self.container_id}:{self.ifname}"
+
+
+class Store:
+    """The leases of one pool, as seen from this boot."""
+
+    def __init__(self, data_dir: str, pool: str) -> None:
+        self.directory = os.path.join(data_dir, pool)
+        self._boot = boot_id()
+        self._current = os.path.join(self.directory, self._boot)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the pool's lock; what earlier boots left is removed a little at a time."""
+        statefile.make_directory(self.directory)
+        with locked(os.path.join(self.directory, "lock")):
+            self._sweep()
+            yield
+
+    def exists(self) -> bool:
+        """Tell whether anything was ever leased from the pool in this boot."""
+        return os.path.isdir(self._current)
+
+    def check_writable(self) -> None:
+        """Raise IoFailure if the pool cannot be written; under its lock."""
+        probe = os.path.join(self.directory, "probe")
+        statefile.write_file(probe, "")
+        statefile.remove_file(probe)
+
+    # Occupancy, as cni_ipam.allocator asks for it.
+
+    def _block_path(self, version: int, block: int) -> str:
+        return os.path.join(self._current, "leases", str(to_address(version, block << BLOCK_BITS)))
+
+    def taken(self, version: int, block: int) -> Collection[int]:
+        """Return the taken addresses of a block."""
+        names = statefile.list_directory(self._block_path(version, block))
+        return {int(ipaddress.ip_address(name)) for name in names}
+
+    def is_taken(self, version: int, number: int) -> bool:
+        """Tell whether one address is taken."""
+        directory = self._block_path(version, number >> BLOCK_BITS)
+        return os.path.lexists(os.path.join(directory, str(to_address(version, number))))
+
+    def _full_path(self, version: int, identity: str, group: int) -> str:
+        first = to_address(version, group << (BLOCK_BITS + GROUP_BITS))
+        return os.path.join(self._current, "full", identity, str(first))
+
+    def full_blocks(self, version: int, identity: str, group: int) -> Collection[int]:
+        """Return the blocks of a group that are marked as full for a range set."""
+        names = statefile.list_directory(self._full_path(version, identity, group))
+        return {int(ipaddress.ip_address(name)) >> BLOCK_BITS for name in names}
+
+    def mark_full(self, version: int, identity: str, block: int) -> None:
+        """Mark a block as full for a range set."""
+        directory = self._full_path(version, identity, block >> GROUP_BITS)
+        statefile.make_directory(directory)
+        name = str(to_address(version, block << BLOCK_BITS))
+        try:
+            os.close(os.open(os.path.join(directory, name), os.O_CREAT | os.O_WRONLY, 0o600))
+        except OSError as error:
+            raise IoFailure(f"mark {name} as full: {error.strerror}") from error
+
+    def _unmark(self, version: int, number: int) -> None:
+        block = number >> BLOCK_BITS
+        name = str(to_address(version, block << BLOCK_BITS))
+        for identity in statefile.list_directory(os.path.join(self._current, "full")):
+            directory = self._full_path(version, identity, block >> GROUP_BITS)
+            statefile.remove_file(os.path.join(directory, name))
+
+    # Cursors.
+
+    def cursor(self, identity: str) -> int | None:
+        """Return the address of a range set that was given last."""
+        text = statefile.read_file(os.path.join(self.directory, "cursors", identity))
+        try:
+            return int(ipaddress.ip_address((text or "").strip()))
+        except ValueError:
+            return None
+
+    def move_cursor(self, identity: str, address: str) -> None:
+        """Remember the address of a range set that was given last."""
+        directory = os.path.join(self.directory, "cursors")
+        statefile.make_directory(directory)
+        statefile.write_file(os.path.join(directory, identity), address.partition("/")[0] + "\n")
+
+    # Leases.
+
+    def _owner_path(self, key: str) -> str:
+        return os.path.join(self._current, "owners", statefile.file_name(key))
+
+    def owner(self, key: str) -> Owner | None:
+        """Return what an attachment holds, None if nothing."""
+        text = statefile.read_file(self._owner_path(key))
+        return None if text is None else _parse(text)
+
+    def write(self, owner: Owner) -> None:
+        """Lease addresses to an attachment: first its own file, then a name for each address."""
+        path = self._owner_path(owner.key)
+        statefile.make_directory(os.path.dirname(path))
+        statefile.write_file(path, _render(owner, self._boot))
+        for address in owner.addresses:
+            lease = self._lease_path(address)
+            try:
+                statefile.make_directory(os.path.dirname(lease))
+                os.link(path, lease)
+            except (OSError, IoFailure) as error:
+                self.remove(owner)
+                raise IoFailure(f"write lease {address}: {error}") from error
+
+    def _lease_path(self, address: str) -> str:
+        parsed = ipaddress.ip_interface(address)
+        return os.path.join(self._block_path(parsed.version, int(parsed.ip) >> BLOCK_BITS), str(parsed.ip))
+
+    def holds(self, owner: Owner, address: str) -> bool:
+        """Tell whether an address is leased to an owner: both names are one file."""
+        try:
+            return os.path.samefile(self._lease_path(address), self._owner_path(owner.key))
+        except FileNotFoundError:
+            return False
+
+    def remove(self, owner: Owner) -> None:
+        """Release what an attachment holds: marks first, its own file last, so that it can be done again."""
+        for address in owner.addresses:
+            if not self.holds(owner, address):
+                continue
+            parsed = ipaddress.ip_interface(address)
+            self._unmark(parsed.version, int(parsed.ip))
+            lease = self._lease_path(address)
+            statefile.remove_file(lease)
+            statefile.remove_directory(os.path.dirname(lease))
+        statefile.remove_file(self._owner_path(owner.key))
+
+    def owners(self) -> Iterator[Owner]:
+        """Yield every attachment that holds addresses."""
+        directory = os.path.join(self._current, "owners")
+        for name in statefile.list_directory(directory):
+            text = statefile.read_file(os.path.join(directory, name))
+            if text is not None and name != ".new":
+                yield _parse(text)
+
+    def _sweep(self) -> None:
+        """Remove some of what earlier boots left."""
+        left = _SWEEP
+        for name in statefile.list_directory(self.directory):
+            if name not in _OWN and name != self._boot:
+                left = _remove_tree(os.path.join(self.directory, name), left)
+
+
+def _remove_tree(path: str, budget: int) -> int:
+    """Remove files and directories below a path, at most as many as the budget; return what is left of it."""
+    for name in statefile.list_directory(path):
+        if budget <= 0:
+            return 0
+        child = os.path.join(path, name)
+        if os.path.isdir(child) and not os.path.islink(child):
+            budget = _remove_tree(child, budget)
+        else:
+            with contextlib.suppress(IoFailure):  # the next call tries again
+                statefile.remove_file(child)
+            budget -= 1
+    statefile.remove_directory(path)
+    return budget - 1
+
+
+def now() -> str:
+    """Return the time, in UTC, as it is written into a lease."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _render(owner: Owner, boot: str) -> str:
+    lines: Sequence[tuple[str, str]] = (
+        ("container", owner.container_id),
+        ("interface", owner.ifname),
+        ("network", owner.network),
+        *(("address", address) for address in owner.addresses),
+        ("pod", owner.pod),
+        ("boot", boot),
+        ("since", owner.since),
+    )
+    return "\n".join([FORMAT, *(f"{key} {value}" for key, value in lines if value), ""])
+
+
+def _parse(text: str) -> Owner:
+    fields: dict[str, list[str]] = {}
+    for line in text.splitlines()[1:]:
+        key, _space, value = line.partition(" ")
+        fields.setdefault(key, []).append(value)
+
+    def one(key: str) -> str:
+        return fields.get(key, [""])[0]
+
+    addresses = tuple(fields.get("address", ()))
+    return Owner(one("container"), one("interface"), one("network"), addresses, one("pod"), one("since"))

@@ -1,0 +1,27 @@
+"""The entry point of cni-vlan. Here, and only here, cni-ipam is wired in as a built-in delegate."""
+
+from cni_core import plugin
+from cni_core.plugin import Commands
+
+
+def load_commands() -> Commands:
+    """Return the verbs; imported when one is called, so that VERSION and protocol errors stay cheap."""
+    from cni_vlan import commands
+
+    return commands
+
+
+def load_ipam_commands() -> Commands:
+    """Return the verbs of cni-ipam, run in this process instead of executing it."""
+    from cni_ipam import commands
+
+    return commands
+
+
+def main() -> int:
+    """Run this process as cni-vlan."""
+    return plugin.main("cni-vlan", load_commands, {"cni-ipam": load_ipam_commands})
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,52 @@
+"""CHECK: gather what the kernel shows and compare it with prevResult."""
+
+from cni_core import delegate
+from cni_core.errors import CheckFailed, CniError, InvalidConfig
+from cni_core.invocation import Invocation
+from cni_core.result import Result
+from cni_vlan import verify
+from cni_vlan.attachment import Attachment
+from cni_vlan.world import World, open_world, previous_result, resolve
+
+
+def check(invocation: Invocation) -> None:
+    """Compare link, parent, addresses, routes and lease with prevResult; raise with every difference."""
+    from cni_vlan import config
+
+    attachment = config.parse(invocation)
+    expected = previous_result(invocation)
+    if expected is None:
+        raise InvalidConfig("required prevResult missing")
+    index = _our_interface(invocation, expected)
+    found: list[str] = []
+    if attachment.ipam is not None:
+        try:
+            delegate.ipam_check(invocation, attachment.ipam.type, attachment.ipam.timeout_s)
+        except CniError as error:
+            found.append(verify.lease_mismatch(error))
+    with open_world(invocation) as world:
+        attachment = resolve(attachment, world)
+        observed = _observe(attachment, invocation.ifname, world)
+    found += verify.mismatches(attachment, expected, index, observed)
+    if found:
+        raise CheckFailed(f"check {invocation.ifname}: " + "; ".join(found))
+
+
+def _our_interface(invocation: Invocation, expected: Result) -> int:
+    for number, interface in enumerate(expected.interfaces):
+        if interface.name == invocation.ifname and interface.sandbox == invocation.netns:
+            return number
+    raise CheckFailed(f"check {invocation.ifname}: prevResult has no such interface in {invocation.netns}")
+
+
+def _observe(attachment: Attachment, ifname: str, world: World) -> verify.Observed:
+    rtnl = world.below(attachment)
+    link = world.inside.find_link(name=ifname)
+    wanted = attachment.parent
+    return verify.Observed(
+        link,
+        rtnl.find_link(name=wanted.name),
+        rtnl.find_link(name=wanted.uplink.name) if wanted.uplink else None,
+        tuple(world.inside.addresses(link.ifindex)) if link else (),
+        tuple(world.inside.routes()) if link else (),
+    )

@@ -1,0 +1,184 @@
+"""The configuration of a network: JSON in, an Attachment out. Touches nothing.
+
+Keys and defaults are in docs/configuration.md. Every problem of a configuration is reported at once.
+"""
+
+import re
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field
+
+from cni_core.errors import InvalidConfig, UnsupportedField
+from cni_core.invocation import IFNAME_BYTES, Invocation, ifname_problem, section
+from cni_core.links import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
+from cni_core.netconf import Conf, load, problems_text
+from cni_core.result import DNS
+from cni_vlan.attachment import (
+    AUTO,
+    VLAN_IDS,
+    Attachment,
+    Claim,
+    Ipam,
+    Parent,
+    isolated_parent,
+    parse_parent,
+    vlan_parent,
+)
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_IPAM_TIMEOUT_S = 30.0
+_HOST_LOCAL_KEYS = ("ranges", "subnet")
+
+
+class _DnsConf(Conf):
+    nameservers: list[str] = []
+    domain: str = ""
+    search: list[str] = []
+    options: list[str] = []
+
+
+class _VlanConf(Conf):
+    driver: Literal["macvlan", "ipvlan"] | None = None
+    parent: str = Field("", validation_alias=AliasChoices("parent", "master"))
+    vlan: int | None = Field(None, validation_alias=AliasChoices("vlan", "vlanId"))
+    vlan_protocol: Literal["802.1q", "802.1ad"] = Field("802.1q", alias="vlanProtocol")
+    mode: str = ""
+    macvlan_mode: str = ""
+    ipvlan_mode: str = ""
+    flag: str = Field("", validation_alias=AliasChoices("flag", "ipvlan_flag"))
+    internal: bool = False
+    mtu: int = Field(0, ge=0, le=65535)
+    mac: str = ""
+    mac_addresses: list[str] = Field([], alias="macAddresses")
+    bcqueuelen: int = Field(0, ge=0)
+    link_in_container: bool = Field(default=False, alias="linkInContainer")
+    announce: int = Field(3, ge=0, le=3)
+    accept_ra: bool = Field(default=False, alias="acceptRA")
+    ipam: dict[str, Any] = {}
+    ipam_timeout: float = Field(_IPAM_TIMEOUT_S, gt=0, alias="ipamTimeout")
+    dns: _DnsConf | None = None
+
+
+def parse(invocation: Invocation) -> Attachment:
+    """Return what a network's configuration asks for, or raise InvalidConfig with all that is wrong."""
+    conf = load(_VlanConf, invocation.conf, "", invocation.warn)
+    problems: list[str] = []
+    claim = _claim(conf, problems)
+    parent = _parent(conf, invocation, claim.driver, problems)
+    mac = _mac(conf, invocation, problems)
+    source_macs = tuple(text.lower() for text in conf.mac_addresses)
+    problems += [f"macAddresses {m}: not a MAC address" for m in source_macs if not _MAC.fullmatch(m)]
+    if source_macs and claim.mode != "source":
+        problems.append("macAddresses: only for mode source")
+    if not isinstance(conf.ipam.get("type", ""), str):
+        problems.append(f"ipam.type {conf.ipam['type']!r}: not a plugin's name")
+    if not conf.ipam.get("type") and invocation.cni_version in {"0.1.0", "0.2.0"}:
+        problems.append("ipam: needed before cniVersion 0.3.0, whose results always hold an address")
+    if problems:
+        raise InvalidConfig(problems_text(problems))
+    if mac and claim.driver == "ipvlan":
+        raise UnsupportedField(f"mac {mac}: an ipvlan always has the MAC address of its parent")
+    return Attachment(
+        network=invocation.network,
+        parent=parent,
+        claim=claim,
+        mtu=conf.mtu,
+        mac=mac,
+        source_macs=source_macs,
+        queue_length=conf.bcqueuelen,
+        link_in_container=conf.link_in_container,
+        announce=conf.announce,
+        accept_ra=conf.accept_ra,
+        ipam=_ipam(conf),
+        dns=_dns(conf.dns),
+    )
+
+
+def _claim(conf: _VlanConf, problems: list[str]) -> Claim:
+    """Return driver, mode and flag; what does not fit together is a problem."""
+    mode = conf.mode or conf.ipvlan_mode or conf.macvlan_mode
+    wants_ipvlan = bool(conf.ipvlan_mode or conf.flag) or mode in IPVLAN_MODES
+    driver = conf.driver or ("ipvlan" if wants_ipvlan else "macvlan")
+    modes = IPVLAN_MODES if driver == "ipvlan" else MACVLAN_MODES
+    mode = mode or ("l2" if driver == "ipvlan" else "bridge")
+    if mode not in modes:
+        problems.append(f"mode {mode}: {driver} knows {', '.join(modes)}")
+    if driver == "macvlan" and conf.flag:
+        problems.append(f"flag {conf.flag}: only for ipvlan")
+    flag = conf.flag or "bridge"
+    if flag not in IPVLAN_FLAGS:
+        problems.append(f"flag {flag}: ipvlan knows {', '.join(IPVLAN_FLAGS)}")
+    return Claim(driver, mode, flag if driver == "ipvlan" else "")
+
+
+def _parent(conf: _VlanConf, invocation: Invocation, driver: str, problems: list[str]) -> Parent:
+    name = conf.parent or _chained_parent(invocation, problems)
+    if conf.internal or not name:
+        if conf.vlan is not None and not conf.internal:
+            problems.append(f"vlan {conf.vlan}: needs a parent to be on")
+        return isolated_parent(invocation.network, driver)
+    if name == "lo":
+        problems.append("parent lo: the loopback interface cannot carry a macvlan or ipvlan")
+    if any(c in "/:" or c.isspace() for c in name):
+        problems.append(f"parent {name}: interface name {ifname_problem(name[:IFNAME_BYTES])}")
+    parent = Parent(AUTO) if name == AUTO else parse_parent(name, conf.vlan_protocol)
+    if conf.vlan is not None:
+        parent = vlan_parent(parent, conf.vlan, conf.vlan_protocol)
+    problems += _parent_problems(parent)
+    return parent
+
+
+def _parent_problems(parent: Parent) -> list[str]:
+    """Return what cannot work in a parent, whatever the node: VLAN ids out of range, names too long."""
+    if parent.uplink is None:
+        too_long = len(parent.name.encode()) > IFNAME_BYTES
+        return [f"parent {parent.name}: longer than {IFNAME_BYTES} bytes"] if too_long else []
+    found = _parent_problems(parent.uplink)
+    if parent.vlan_id not in VLAN_IDS:
+        found.append(f"vlan {parent.vlan_id} on {parent.uplink.name}: a VLAN id is 1 to 4094")
+    return found
+
+
+def _chained_parent(invocation: Invocation, problems: list[str]) -> str:
+    """Return the interface of the plugin before us in a chain, as the reference ipvlan plugin does."""
+    interfaces = section(invocation.conf.get("prevResult"), "interfaces")
+    if invocation.command != "ADD" or not isinstance(interfaces, list):
+        return ""
+    names = [name for item in interfaces if (name := section(item, "name"))]
+    if len(names) == 1:
+        return str(names[0])
+    problems.append(f"parent: chained after a result with {len(names)} interfaces, so name one")
+    return ""
+
+
+def _mac(conf: _VlanConf, invocation: Invocation, problems: list[str]) -> str:
+    """Return the MAC address asked for by the strongest of its four sources."""
+    sources: tuple[tuple[str, Any], ...] = (
+        ("runtimeConfig.mac", section(invocation.conf, "runtimeConfig", "mac")),
+        ("CNI_ARGS MAC", invocation.args.get("MAC")),
+        ("args.cni.mac", section(invocation.conf, "args", "cni", "mac")),
+        ("mac", conf.mac),
+    )
+    where, given = next(((where, value) for where, value in sources if value), ("", ""))
+    mac = str(given).lower().replace("-", ":")
+    if mac and not _MAC.fullmatch(mac):
+        problems.append(f"{where} {given}: not a MAC address")
+    elif mac and (int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00"):
+        problems.append(f"{where} {given}: a multicast or zero address cannot be an interface's")
+    return mac
+
+
+def _ipam(conf: _VlanConf) -> Ipam | None:
+    ipam_type = conf.ipam.get("type")
+    if not ipam_type:
+        return None
+    explicit = any(str(section(route, "dst")).endswith("/0") for route in conf.ipam.get("routes") or ())
+    host_local = any(key in conf.ipam for key in _HOST_LOCAL_KEYS)
+    implied = ipam_type == "cni-ipam" and not explicit and not host_local
+    return Ipam(ipam_type, conf.ipam_timeout, implied)
+
+
+def _dns(conf: _DnsConf | None) -> DNS | None:
+    if conf is None:
+        return None
+    return DNS(tuple(conf.nameservers), conf.domain, tuple(conf.search), tuple(conf.options))

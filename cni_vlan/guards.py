@@ -1,0 +1,71 @@
+"""What may share a parent, and what a parent's name has to stand for. Pure: decides on observed values.
+
+The kernel's own answers to these are a bare EBUSY or EINVAL, or none at all: an ipvlan with another mode
+changes every ipvlan on that parent (ipvlan_set_port_mode, drivers/net/ipvlan).
+"""
+
+from cni_core.errors import InvalidConfig, ParentConflict, UplinkDown
+from cni_core.links import Link
+from cni_vlan.attachment import Attachment, Claim, Parent
+
+
+def sharing_conflict(wanted: Claim, present: Claim) -> str:
+    """Say why two claims cannot share a parent, "" if they can."""
+    if wanted.driver != present.driver:
+        return "macvlan and ipvlan cannot share a parent"
+    if wanted.driver == "ipvlan" and wanted != present:
+        return "an ipvlan mode and flag hold for the whole parent"
+    if "passthru" in (wanted.mode, present.mode):
+        return "passthru takes the parent for itself"
+    return ""
+
+
+def check_is_parent(parent: Parent, link: Link, uplink: Link | None) -> None:
+    """Raise ParentConflict unless a link is what its name has to stand for."""
+    found = describe_link(link)
+    if link.loopback:
+        raise ParentConflict(f"use parent {link.name}: it is a loopback interface")
+    if parent.isolated_network and (link.kind != "dummy" or link.alias != parent.alias):
+        network = parent.isolated_network
+        raise ParentConflict(
+            f"use {link.name} for isolated network {network}: {found} of that name is not ours"
+        )
+    if parent.uplink is not None and not is_vlan_of(parent, link, uplink):
+        wanted = f"vlan {parent.vlan_id} {parent.protocol} on {parent.uplink.name}"
+        raise ParentConflict(f"use parent {link.name} as {wanted}: {found} has that name")
+
+
+def is_vlan_of(parent: Parent, link: Link, uplink: Link | None) -> bool:
+    """Tell whether a link is the VLAN that a parent means."""
+    return (
+        link.kind == "vlan"
+        and uplink is not None
+        and not link.parent_elsewhere
+        and link.parent_index == uplink.ifindex
+        and (link.vlan_id, link.vlan_protocol) == (parent.vlan_id, parent.protocol)
+    )
+
+
+def describe_link(link: Link) -> str:
+    """Return words for what was found."""
+    if link.kind == "vlan":
+        return f"vlan {link.vlan_id} {link.vlan_protocol} on interface number {link.parent_index}"
+    return f"a {link.kind or 'physical'} interface"
+
+
+def check_up(link: Link, network: str) -> None:
+    """Raise UplinkDown for a link that is not ours to bring up."""
+    if not link.up:
+        raise UplinkDown(
+            f"attach to network {network}: interface {link.name} is down",
+            f"bring it up with: ip link set {link.name} up",
+        )
+
+
+def check_mtu(attachment: Attachment, base: Link) -> None:
+    """Raise InvalidConfig for an MTU over that of the interface below; the kernel lets ipvlan pass."""
+    if attachment.mtu > base.mtu:
+        raise InvalidConfig(
+            f"mtu {attachment.mtu} of network {attachment.network}: must be at most {base.mtu},"
+            f" the MTU of {base.name}"
+        )

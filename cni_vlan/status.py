@@ -1,0 +1,47 @@
+"""STATUS: would an ADD work now."""
+
+from cni_core import delegate
+from cni_core.errors import CniError, LimitedConnectivity, NotAvailable
+from cni_core.invocation import Invocation
+from cni_core.netlink import Rtnl, open_rtnl
+from cni_vlan.attachment import Attachment, Parent, is_auto
+from cni_vlan.ledger import Ledger
+
+
+def status(invocation: Invocation) -> None:
+    """Raise NotAvailable or LimitedConnectivity if an ADD would not work."""
+    from cni_vlan import config
+
+    attachment = config.parse(invocation)
+    with open_rtnl() as rtnl:
+        if not attachment.link_in_container:
+            _check_uplink(attachment, rtnl)
+    try:
+        Ledger().check_writable()
+        if attachment.ipam is not None:
+            delegate.ipam_status(invocation, attachment.ipam.type, attachment.ipam.timeout_s)
+    except NotAvailable:
+        raise
+    except CniError as error:
+        raise NotAvailable(error.msg, error.details) from error
+
+
+def _check_uplink(attachment: Attachment, rtnl: Rtnl) -> None:
+    name = _lowest(attachment.parent).name
+    if attachment.parent.isolated_network:
+        return
+    if is_auto(attachment.parent):
+        if not rtnl.default_routes():
+            raise LimitedConnectivity(f"network {attachment.network}: no default route for parent auto")
+        return
+    for wanted in dict.fromkeys((name, attachment.parent.name)):
+        link = rtnl.find_link(name=wanted)
+        if link is None and wanted == name:
+            raise LimitedConnectivity(f"network {attachment.network}: {wanted} does not exist")
+        if link is not None and not (link.up and link.carrier):
+            state = "has no carrier" if link.up else "is down"
+            raise LimitedConnectivity(f"network {attachment.network}: {wanted} {state}")
+
+
+def _lowest(wanted: Parent) -> Parent:
+    return wanted if wanted.uplink is None else _lowest(wanted.uplink)

@@ -1,0 +1,56 @@
+"""The open handles of one call: the host's namespace with its ledger, and the sandbox."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cni_core.errors import UplinkMissing
+from cni_core.invocation import Invocation
+from cni_core.netlink import Rtnl, open_rtnl
+from cni_core.netns import Sandbox, open_sandbox
+from cni_core.result import Result, parse_result
+from cni_vlan.attachment import Attachment, is_auto, resolve_auto
+from cni_vlan.ledger import Ledger
+from cni_vlan.parent import Host
+
+
+class World(NamedTuple):
+    """What a call can look at and change."""
+
+    host: Host
+    sandbox: Sandbox
+    inside: Rtnl
+
+    def below(self, attachment: Attachment) -> Rtnl:
+        """Return where the attachment's parent is: the host, unless `linkInContainer` says otherwise."""
+        return self.inside if attachment.link_in_container else self.host.rtnl
+
+
+@contextlib.contextmanager
+def open_world(invocation: Invocation) -> Iterator[World]:
+    """Open both namespaces; raises SandboxGone or InvalidNetns for a sandbox that is none."""
+    with contextlib.ExitStack() as stack:
+        sandbox = stack.enter_context(
+            open_sandbox(invocation.netns, invocation.netns_fd, own_allowed=invocation.netns_override)
+        )
+        host = stack.enter_context(open_rtnl())
+        inside = stack.enter_context(open_rtnl(sandbox))
+        yield World(Host(host, Ledger()), sandbox, inside)
+
+
+def previous_result(invocation: Invocation) -> Result | None:
+    """Return prevResult, None if there is none."""
+    document = invocation.conf.get("prevResult")
+    return None if document is None else parse_result(document, invocation.cni_version)
+
+
+def resolve(attachment: Attachment, world: World) -> Attachment:
+    """Replace `auto` by the interface of the best default route."""
+    if not is_auto(attachment.parent):
+        return attachment
+    rtnl = world.below(attachment)
+    for route in rtnl.default_routes():
+        link = rtnl.find_link(index=route.oif)
+        if link is not None:
+            return attachment._replace(parent=resolve_auto(attachment.parent, link.name))
+    raise UplinkMissing(f"find parent auto of network {attachment.network}: no default route")

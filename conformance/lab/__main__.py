@@ -1,0 +1,36 @@
+"""The command line of the lab."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from conformance.lab import native, node
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m conformance.lab", description="Run a command on a lab node."
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("auto", "native", "node"),
+        default=os.environ.get("LAB_MODE", "auto"),
+        help="native: namespaces of this machine; node: a virtual machine; auto: native where it can be",
+    )
+    parser.add_argument("command", nargs="+", help="what to run, after --")
+    arguments = parser.parse_args()
+    project = Path(__file__).resolve().parents[2]
+    missing = native.missing_kinds()
+    if arguments.mode == "native" and missing:
+        print(f"lab: this machine cannot make: {', '.join(missing)}", file=sys.stderr)
+        return 1
+    if arguments.mode == "native" or (arguments.mode == "auto" and not missing):
+        print("lab: this machine has every link kind; using throw-away namespaces", file=sys.stderr)
+        return native.run(project, arguments.command)
+    if missing:
+        print(f"lab: this machine lacks {', '.join(missing)}; using a virtual machine", file=sys.stderr)
+    return node.run(project, arguments.command)
+
+
+raise SystemExit(main())

@@ -1,0 +1,85 @@
+"""A node as a virtual machine: boot it, run one command, pass its output and exit status through."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from conformance.lab import image, stage
+
+_MEMORY = "3G"
+_LOST = 125  # the node went away before it said how the command ended
+
+
+def run(project: Path, command: list[str]) -> int:
+    built = image.build()
+    with stage.scratch_directory() as scratch:
+        disk = scratch / "project.img"
+        _make_project_disk(project, command, scratch / "project", disk)
+        status = scratch / "status"
+        console = scratch / "console"
+        process = subprocess.Popen(
+            _qemu(built, disk, status, console), stdin=subprocess.DEVNULL, stdout=None, stderr=subprocess.PIPE
+        )
+        try:
+            _, complaints = process.communicate()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        text = status.read_text().strip() if status.exists() else ""
+        if not text:
+            print(f"lab: the node was lost\n{console.read_text()[-3000:]}", file=sys.stderr)
+            print(complaints.decode(), file=sys.stderr)
+            return _LOST
+        return int(text)
+
+
+def _make_project_disk(project: Path, command: list[str], tree: Path, disk: Path) -> None:
+    tree.mkdir()
+    stage.copy_project(project, tree)
+    stage.install_executables(
+        tree / "bin", Path("/opt/libraries"), Path("/opt/project"), interpreter="/usr/bin/python3"
+    )
+    (tree / ".lab").mkdir()
+    (tree / ".lab" / "command").write_text(_script(command))
+    image.make_disk(disk, tree, "200M")
+    shutil.rmtree(tree)
+
+
+def _script(command: list[str]) -> str:
+    environment = {
+        "PYTHONPATH": "/opt/project:/opt/libraries",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LAB_CNI_BIN": "/opt/project/bin",
+        "COLUMNS": str(shutil.get_terminal_size().columns),
+        **{name: os.environ[name] for name in ("CI", "NO_COLOR") if name in os.environ},
+    }
+    if sys.stdout.isatty():
+        environment |= {"FORCE_COLOR": "1", "TERM": os.environ.get("TERM", "xterm-256color")}
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
+    return "\n".join([*exports, f"exec {shlex.join(command)}", ""])
+
+
+def _qemu(built: image.Image, project: Path, status: Path, console: Path) -> list[str]:
+    def drive(path: Path, options: str = "") -> list[str]:
+        return ["-drive", f"file={path},if=virtio,format=raw,cache=unsafe{options}"]
+
+    def port(name: str, chardev: str) -> list[str]:
+        return ["-chardev", f"{chardev},id={name}", "-device", f"virtserialport,chardev={name},name={name}"]
+
+    return [
+        *"qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2".split(),
+        *f"-m {_MEMORY} -display none -no-reboot -nic none -monitor none".split(),
+        *["-kernel", str(built.kernel), "-initrd", str(built.initramfs)],
+        *["-append", "console=ttyS0 quiet panic=-1"],
+        *["-serial", f"file:{console}"],
+        *drive(built.root, ",snapshot=on"),
+        *drive(built.libraries, ",readonly=on"),
+        *drive(project),
+        *["-device", "virtio-serial-pci"],
+        *port("output", "stdio,signal=off"),
+        *port("status", f"file,path={status}"),
+    ]

@@ -1,0 +1,71 @@
+"""Laying the project out as it is installed on a node."""
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+_BUILD_ONLY = ("mypy", "ruff", "pip", "setuptools", "piptools", "pip_tools", "build", "wheel")
+
+
+def site_packages() -> Path:
+    return Path(sysconfig.get_path("purelib"))
+
+
+def interpreter() -> Path:
+    return Path(sys.executable)
+
+
+@contextlib.contextmanager
+def scratch_directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="cni-vlan-lab-") as name:
+        yield Path(name)
+
+
+def install_executables(target: Path, libraries: Path, project: Path, interpreter: str) -> None:
+    """Write an executable for each console script, free of the environment of whoever runs it."""
+    target.mkdir(parents=True, exist_ok=True)
+    scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    for name, entry in scripts["project"]["scripts"].items():
+        module, _, function = entry.partition(":")
+        path = target / name
+        path.write_text(
+            f"#!{interpreter} -IS\n"
+            "import sys\n"
+            f"sys.path += [{str(project)!r}, {str(libraries)!r}]\n"
+            f"from {module} import {function}\n"
+            f"sys.exit({function}())\n"
+        )
+        path.chmod(0o755)
+
+
+def copy_libraries(target: Path) -> None:
+    """Copy the installed packages that run on a node, with their compiled files."""
+
+    def skipped(_directory: str, names: list[str]) -> set[str]:
+        return {name for name in names if name.split("-")[0].lower() in _BUILD_ONLY or name.endswith(".pth")}
+
+    shutil.copytree(site_packages(), target, ignore=skipped)
+
+
+def copy_project(project: Path, target: Path) -> None:
+    """Copy what git knows or could know of the project, and compile it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=project,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        source = project / name
+        if source.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+    packages = [str(target / name) for name in ("cni_core", "cni_vlan", "cni_ipam", "conformance", "tests")]
+    subprocess.run([sys.executable, "-m", "compileall", "-q", *packages], check=False)

@@ -24,7 +24,7 @@ unit: $(STAMP)
 	$(PY) -m pytest -q tests/unit $(ARGS)
 
 kernel: $(STAMP)
-	@$(PY) -m conformance.lab -- python3 -m pytest -q -n 2 $(or $(ARGS),tests/kernel)
+	@$(PY) -m conformance.lab -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),-n 2 tests/kernel)
 
 test: lint unit kernel
 

@@ -81,7 +81,7 @@ def _parse(document: Any, default_version: str) -> Result:  # noqa: ANN401 - JSO
         parts = [document[key] for key in ("ip4", "ip6") if document.get(key)]
         routes = [route for part in parts for route in part.get("routes") or ()]
         ips = tuple(IPConfig(part["ip"], part.get("gateway") or "") for part in parts)
-        return Result((), ips, tuple(_parse_route(route) for route in routes), dns)
+        return Result((), ips, tuple(parse_route(route) for route in routes), dns)
     return Result(
         tuple(
             Interface(
@@ -96,12 +96,13 @@ def _parse(document: Any, default_version: str) -> Result:  # noqa: ANN401 - JSO
             IPConfig(item["address"], item.get("gateway") or "", item.get("interface"))
             for item in document.get("ips") or ()
         ),
-        tuple(_parse_route(item) for item in document.get("routes") or ()),
+        tuple(parse_route(item) for item in document.get("routes") or ()),
         dns,
     )
 
 
-def _parse_route(item: Mapping[str, Any]) -> Route:
+def parse_route(item: Mapping[str, Any]) -> Route:
+    """Read a route in its JSON form."""
     numbers = {key: item.get(key) for key in ("mtu", "advmss", "priority", "table", "scope")}
     return Route(item["dst"], item.get("gw") or "", **numbers)
 

@@ -5,67 +5,67 @@ configuration is reported at once; docs/configuration.md has the keys.
 """
 
 import ipaddress
+import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-from pydantic import Field
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from cni_core.errors import InvalidConfig
 from cni_core.invocation import Invocation, section
-from cni_core.netconf import Conf, load, problems_text
-from cni_core.result import DNS, Route
+from cni_core.netconf import load, problems_text
+from cni_core.result import DNS, Route, parse_route
 from cni_ipam.ranges import Interval, Network, Range, RangeSet, edges, first_usable
 from cni_ipam.store import DATA_DIR
 
 NO_GATEWAY = "none"
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 
 
-class _RouteConf(Conf):
+class _Route(TypedDict):
     dst: str
-    gw: str = ""
-    mtu: int | None = None
-    advmss: int | None = None
-    priority: int | None = None
-    table: int | None = None
-    scope: int | None = None
+    gw: NotRequired[str]
+    mtu: NotRequired[int]
+    advmss: NotRequired[int]
+    priority: NotRequired[int]
+    table: NotRequired[int]
+    scope: NotRequired[int]
 
 
-class _DnsConf(Conf):
-    nameservers: list[str] = []
-    domain: str = ""
-    search: list[str] = []
-    options: list[str] = []
+class _Dns(TypedDict, total=False):
+    nameservers: list[str]
+    domain: str
+    search: list[str]
+    options: list[str]
 
 
-class _SubnetConf(Conf):
+class _Subnet(TypedDict):
     subnet: str
-    ip_range: str = Field("", alias="ipRange")
-    range_start: str = Field("", alias="rangeStart")
-    range_end: str = Field("", alias="rangeEnd")
-    gateway: str = ""
-    aux_addresses: dict[str, str] = Field({}, alias="auxAddresses")
-    exclude: list[str] = []
+    ipRange: NotRequired[str]
+    rangeStart: NotRequired[str]
+    rangeEnd: NotRequired[str]
+    gateway: NotRequired[str]
+    auxAddresses: NotRequired[dict[str, str]]
+    exclude: NotRequired[list[str]]
 
 
-class _IpamConf(Conf):
-    type: str = ""
-    subnets: list[_SubnetConf] = []
-    ranges: list[list[_SubnetConf]] = []
-    subnet: str = ""
-    range_start: str = Field("", alias="rangeStart")
-    range_end: str = Field("", alias="rangeEnd")
-    gateway: str = ""
-    exclude: list[str] = []
-    ipv6: bool = False
-    routes: list[_RouteConf] = []
-    dns: _DnsConf | None = None
-    resolv_conf: str = Field("", alias="resolvConf")
-    data_dir: str = Field(DATA_DIR, alias="dataDir")
-    pool: str = ""
+class _Ipam(TypedDict, total=False):
+    type: str
+    subnets: list[_Subnet]
+    ranges: list[list[_Subnet]]
+    subnet: str
+    rangeStart: str
+    rangeEnd: str
+    gateway: str
+    exclude: list[str]
+    ipv6: bool
+    routes: list[_Route]
+    dns: _Dns
+    resolvConf: str
+    dataDir: str
+    pool: str
 
 
-class _RuntimeRange(Conf):
-    ip_ranges: list[list[_SubnetConf]] = Field([], alias="ipRanges")
+class _Runtime(TypedDict, total=False):
+    ipRanges: list[list[_Subnet]]
 
 
 class Request(NamedTuple):
@@ -91,58 +91,82 @@ def parse(invocation: Invocation) -> Request:
     document = invocation.conf.get("ipam")
     if not isinstance(document, dict):
         raise InvalidConfig("IPAM config missing 'ipam' key")
-    conf = load(_IpamConf, document, "ipam.", invocation.warn)
-    runtime = section(invocation.conf, "runtimeConfig")
-    extra = load(_RuntimeRange, runtime or {}, "runtimeConfig.", lambda _text: None)
-    problems: list[str] = []
-    range_sets = _range_sets(conf, extra.ip_ranges, problems)
+    conf = load(_Ipam, document, "ipam.", invocation.warn)
+    problems = _name_problems(conf)
+    range_sets = _range_sets(conf, _runtime_ranges(invocation), problems)
     problems += _family_problems(range_sets, invocation.cni_version)
     requested = _requested(invocation, problems)
-    routes = tuple(Route(**route.model_dump(include=set(Route._fields))) for route in conf.routes)
+    given = conf.get("routes", ())
+    routes = tuple(parse_route(route) for route in given)
     problems += _route_problems(routes)
     if problems:
         raise InvalidConfig(problems_text(problems))
-    docker_schema = bool(conf.subnets) or not range_sets
+    docker_schema = bool(conf.get("subnets")) or not range_sets
     explicit = any(route.dst.endswith("/0") for route in routes)
     return Request(
-        pool=conf.pool or invocation.network,
-        data_dir=conf.data_dir,
+        pool=conf.get("pool") or invocation.network,
+        data_dir=conf.get("dataDir") or DATA_DIR,
         range_sets=tuple(range_sets),
         requested=requested,
         routes=routes,
         implied_default=docker_schema and not explicit,
-        dns=_dns(conf.dns),
-        resolv_conf=conf.resolv_conf,
-        ipv6=conf.ipv6,
+        dns=_dns(conf.get("dns", {})),
+        resolv_conf=conf.get("resolvConf", ""),
+        ipv6=conf.get("ipv6", False),
     )
 
 
-def _range_sets(
-    conf: _IpamConf, runtime: Sequence[Sequence[_SubnetConf]], problems: list[str]
-) -> list[RangeSet]:
+def _name_problems(conf: _Ipam) -> list[str]:
+    """Return what cannot be a directory."""
+    pool, data_dir = conf.get("pool", ""), conf.get("dataDir", "")
+    found = (
+        [f"ipam.pool {pool}: a pool is named like a network"] if pool and not _NAME.fullmatch(pool) else []
+    )
+    if data_dir and not data_dir.startswith("/"):
+        found.append(f"ipam.dataDir {data_dir}: not an absolute path")
+    return found
+
+
+def _runtime_ranges(invocation: Invocation) -> list[list[_Subnet]]:
+    """Return the range sets that the runtime adds (capability ipRanges)."""
+    ranges = section(invocation.conf, "runtimeConfig", "ipRanges")
+    if not ranges:
+        return []
+    return load(_Runtime, {"ipRanges": ranges}, "runtimeConfig.", invocation.warn)["ipRanges"]
+
+
+def _range_sets(conf: _Ipam, runtime: Sequence[Sequence[_Subnet]], problems: list[str]) -> list[RangeSet]:
     """Return the range sets of either schema; those of the runtime come first, as in host-local."""
     sets: list[list[Range]] = []
-    if conf.subnets and (conf.ranges or conf.subnet):
+    subnets, ranges = conf.get("subnets", []), conf.get("ranges", [])
+    if subnets and (ranges or conf.get("subnet")):
         problems.append("ipam: subnets excludes ranges and subnet, use one schema")
     named = [(f"runtimeConfig.ipRanges.{at}", items) for at, items in enumerate(runtime)]
-    if conf.subnet:
-        top = _SubnetConf.model_validate(conf.model_dump(by_alias=True, include=_TOP_LEVEL))
-        named.append(("ipam", [top]))
-    named += [(f"ipam.ranges.{at}", items) for at, items in enumerate(conf.ranges)]
+    if conf.get("subnet"):
+        named.append(("ipam", [_top_level(conf)]))
+    named += [(f"ipam.ranges.{at}", items) for at, items in enumerate(ranges)]
     for path, items in named:
         if not items:
             problems.append(f"{path}: empty range set")
         sets.append(_ranges(path, items, problems))
-    sets += _by_family(_ranges("ipam.subnets", conf.subnets, problems))
+    sets += _by_family(_ranges("ipam.subnets", subnets, problems))
     problems += _overlap_problems(sets)
     problems += [f"ipam: mixed address families in {_shown(s)}" for s in sets if _mixed(s)]
     return [RangeSet(tuple(ranges)) for ranges in sets if ranges]
 
 
-_TOP_LEVEL = {"subnet", "range_start", "range_end", "gateway", "exclude"}
+def _top_level(conf: _Ipam) -> _Subnet:
+    """Return the one range that host-local's oldest schema has."""
+    return {
+        "subnet": conf["subnet"],
+        "rangeStart": conf.get("rangeStart", ""),
+        "rangeEnd": conf.get("rangeEnd", ""),
+        "gateway": conf.get("gateway", ""),
+        "exclude": conf.get("exclude", []),
+    }
 
 
-def _ranges(path: str, items: Sequence[_SubnetConf], problems: list[str]) -> list[Range]:
+def _ranges(path: str, items: Sequence[_Subnet], problems: list[str]) -> list[Range]:
     found = []
     for at, item in enumerate(items):
         where = path if path == "ipam" else f"{path}.{at}"
@@ -158,19 +182,19 @@ def _by_family(ranges: Sequence[Range]) -> list[list[Range]]:
     return [family for family in families if family]
 
 
-def _range(conf: _SubnetConf, path: str, problems: list[str]) -> Range | None:
+def _range(conf: _Subnet, path: str, problems: list[str]) -> Range | None:
     try:
-        subnet = ipaddress.ip_network(conf.subnet)
+        subnet = ipaddress.ip_network(conf["subnet"])
     except ValueError:
-        problems.append(f"{path}.subnet {conf.subnet}: {_subnet_problem(conf.subnet)}")
+        problems.append(f"{path}.subnet {conf['subnet']}: {_subnet_problem(conf['subnet'])}")
         return None
     fault = len(problems)
     first, last = _bounds(conf, subnet, path, problems)
-    gateway = _gateway(conf.gateway, subnet, path, problems)
+    gateway = _gateway(conf.get("gateway", ""), subnet, path, problems)
     reserved = [(number, number) for number in edges(subnet)]
-    for name, text in conf.aux_addresses.items():
+    for name, text in conf.get("auxAddresses", {}).items():
         reserved += _holes(text, subnet, f"{path}.auxAddresses.{name}", problems)
-    for at, text in enumerate(conf.exclude):
+    for at, text in enumerate(conf.get("exclude", ())):
         reserved += _holes(text, subnet, f"{path}.exclude.{at}", problems)
     if len(problems) > fault:
         return None
@@ -178,7 +202,7 @@ def _range(conf: _SubnetConf, path: str, problems: list[str]) -> Range | None:
         reserved.append((int(ipaddress.ip_address(gateway)),) * 2)
     found = Range(subnet, first, last, gateway, tuple(sorted(reserved)))
     if not found.free_intervals():
-        problems.append(f"{path}.subnet {conf.subnet}: too small to allocate from, all is reserved")
+        problems.append(f"{path}.subnet {conf['subnet']}: too small to allocate from, all is reserved")
     return found
 
 
@@ -193,19 +217,21 @@ def _subnet_problem(text: str) -> str:
     )
 
 
-def _bounds(conf: _SubnetConf, subnet: Network, path: str, problems: list[str]) -> tuple[int, int]:
+def _bounds(conf: _Subnet, subnet: Network, path: str, problems: list[str]) -> tuple[int, int]:
     first, last = int(subnet.network_address), int(subnet[-1])
-    if conf.ip_range:
-        if conf.range_start or conf.range_end:
+    if conf.get("ipRange", ""):
+        if conf.get("rangeStart", "") or conf.get("rangeEnd", ""):
             problems.append(f"{path}: ipRange excludes rangeStart and rangeEnd")
-        holes = _holes(conf.ip_range, subnet, f"{path}.ipRange", problems)
+        holes = _holes(conf.get("ipRange", ""), subnet, f"{path}.ipRange", problems)
         return holes[0] if holes else (first, last)
-    if conf.range_start:
-        first = _inside(conf.range_start, subnet, f"{path}.rangeStart", problems) or first
-    if conf.range_end:
-        last = _inside(conf.range_end, subnet, f"{path}.rangeEnd", problems) or last
+    if conf.get("rangeStart", ""):
+        first = _inside(conf.get("rangeStart", ""), subnet, f"{path}.rangeStart", problems) or first
+    if conf.get("rangeEnd", ""):
+        last = _inside(conf.get("rangeEnd", ""), subnet, f"{path}.rangeEnd", problems) or last
     if first > last:
-        problems.append(f"{path}: rangeStart {conf.range_start} is after rangeEnd {conf.range_end}")
+        problems.append(
+            f"{path}: rangeStart {conf.get('rangeStart', '')} is after rangeEnd {conf.get('rangeEnd', '')}"
+        )
     return first, last
 
 
@@ -313,7 +339,10 @@ def _route_problems(routes: Sequence[Route]) -> list[str]:
     return found
 
 
-def _dns(conf: _DnsConf | None) -> DNS:
-    if conf is None:
-        return DNS()
-    return DNS(tuple(conf.nameservers), conf.domain, tuple(conf.search), tuple(conf.options))
+def _dns(conf: _Dns) -> DNS:
+    return DNS(
+        tuple(conf.get("nameservers", ())),
+        conf.get("domain", ""),
+        tuple(conf.get("search", ())),
+        tuple(conf.get("options", ())),
+    )

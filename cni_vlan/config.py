@@ -4,14 +4,13 @@ Keys and defaults are in docs/configuration.md. Every problem of a configuration
 """
 
 import re
-from typing import Any, Literal
-
-from pydantic import AliasChoices, Field
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
 
 from cni_core.errors import InvalidConfig, UnsupportedField
 from cni_core.invocation import IFNAME_BYTES, Invocation, ifname_problem, section
 from cni_core.links import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
-from cni_core.netconf import Conf, load, problems_text
+from cni_core.netconf import load, problems_text
 from cni_core.result import DNS
 from cni_vlan.attachment import (
     AUTO,
@@ -27,52 +26,60 @@ from cni_vlan.attachment import (
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _IPAM_TIMEOUT_S = 30.0
+_TIMEOUT_MAX_S = 600.0
+_ANNOUNCEMENTS = 3
+_MTU_MAX = 65535
+_QUEUE_MAX = 0xFFFFFFFF
 _HOST_LOCAL_KEYS = ("ranges", "subnet")
 
 
-class _DnsConf(Conf):
-    nameservers: list[str] = []
-    domain: str = ""
-    search: list[str] = []
-    options: list[str] = []
+class _Dns(TypedDict, total=False):
+    nameservers: list[str]
+    domain: str
+    search: list[str]
+    options: list[str]
 
 
-class _VlanConf(Conf):
-    driver: Literal["macvlan", "ipvlan"] | None = None
-    parent: str = Field("", validation_alias=AliasChoices("parent", "master"))
-    vlan: int | None = Field(None, validation_alias=AliasChoices("vlan", "vlanId"))
-    vlan_protocol: Literal["802.1q", "802.1ad"] = Field("802.1q", alias="vlanProtocol")
-    mode: str = ""
-    macvlan_mode: str = ""
-    ipvlan_mode: str = ""
-    flag: str = Field("", validation_alias=AliasChoices("flag", "ipvlan_flag"))
-    internal: bool = False
-    mtu: int = Field(0, ge=0, le=65535)
-    mac: str = ""
-    mac_addresses: list[str] = Field([], alias="macAddresses")
-    bcqueuelen: int = Field(0, ge=0)
-    link_in_container: bool = Field(default=False, alias="linkInContainer")
-    announce: int = Field(3, ge=0, le=3)
-    accept_ra: bool = Field(default=False, alias="acceptRA")
-    ipam: dict[str, Any] = {}
-    ipam_timeout: float = Field(_IPAM_TIMEOUT_S, gt=0, alias="ipamTimeout")
-    dns: _DnsConf | None = None
+class _Vlan(TypedDict, total=False):
+    driver: Literal["macvlan", "ipvlan"]
+    parent: str
+    master: str
+    vlan: int
+    vlanId: int
+    vlanProtocol: Literal["802.1q", "802.1ad"]
+    mode: str
+    macvlan_mode: str
+    ipvlan_mode: str
+    flag: str
+    ipvlan_flag: str
+    internal: bool
+    mtu: int
+    mac: str
+    macAddresses: list[str]
+    bcqueuelen: int
+    linkInContainer: bool
+    announce: int
+    acceptRA: bool
+    ipam: dict[str, Any]
+    ipamTimeout: float
+    dns: _Dns
 
 
 def parse(invocation: Invocation) -> Attachment:
     """Return what a network's configuration asks for, or raise InvalidConfig with all that is wrong."""
-    conf = load(_VlanConf, invocation.conf, "", invocation.warn)
-    problems: list[str] = []
+    conf = load(_Vlan, invocation.conf, "", invocation.warn)
+    problems = _number_problems(conf)
     claim = _claim(conf, problems)
     parent = _parent(conf, invocation, claim.driver, problems)
     mac = _mac(conf, invocation, problems)
-    source_macs = tuple(text.lower() for text in conf.mac_addresses)
+    source_macs = tuple(text.lower() for text in conf.get("macAddresses", ()))
     problems += [f"macAddresses {m}: not a MAC address" for m in source_macs if not _MAC.fullmatch(m)]
     if source_macs and claim.mode != "source":
         problems.append("macAddresses: only for mode source")
-    if not isinstance(conf.ipam.get("type", ""), str):
-        problems.append(f"ipam.type {conf.ipam['type']!r}: not a plugin's name")
-    if not conf.ipam.get("type") and invocation.cni_version in {"0.1.0", "0.2.0"}:
+    ipam = conf.get("ipam", {})
+    if not isinstance(ipam.get("type", ""), str):
+        problems.append(f"ipam.type {ipam['type']!r}: not a plugin's name")
+    if not ipam.get("type") and invocation.cni_version in {"0.1.0", "0.2.0"}:
         problems.append("ipam: needed before cniVersion 0.3.0, whose results always hold an address")
     if problems:
         raise InvalidConfig(problems_text(problems))
@@ -82,48 +89,53 @@ def parse(invocation: Invocation) -> Attachment:
         network=invocation.network,
         parent=parent,
         claim=claim,
-        mtu=conf.mtu,
+        mtu=conf.get("mtu", 0),
         mac=mac,
         source_macs=source_macs,
-        queue_length=conf.bcqueuelen,
-        link_in_container=conf.link_in_container,
-        announce=conf.announce,
-        accept_ra=conf.accept_ra,
-        ipam=_ipam(conf),
-        dns=_dns(conf.dns),
+        queue_length=conf.get("bcqueuelen", 0),
+        link_in_container=conf.get("linkInContainer", False),
+        announce=conf.get("announce", _ANNOUNCEMENTS),
+        accept_ra=conf.get("acceptRA", False),
+        ipam=_ipam(ipam, conf.get("ipamTimeout", _IPAM_TIMEOUT_S)),
+        dns=_dns(conf.get("dns")),
     )
 
 
-def _claim(conf: _VlanConf, problems: list[str]) -> Claim:
+def _claim(conf: _Vlan, problems: list[str]) -> Claim:
     """Return driver, mode and flag; what does not fit together is a problem."""
-    mode = conf.mode or conf.ipvlan_mode or conf.macvlan_mode
-    wants_ipvlan = bool(conf.ipvlan_mode or conf.flag) or mode in IPVLAN_MODES
-    driver = conf.driver or ("ipvlan" if wants_ipvlan else "macvlan")
+    flag = conf.get("flag") or conf.get("ipvlan_flag", "")
+    ipvlan_mode = conf.get("ipvlan_mode", "")
+    mode = conf.get("mode") or ipvlan_mode or conf.get("macvlan_mode", "")
+    wants_ipvlan = bool(ipvlan_mode or flag) or mode in IPVLAN_MODES
+    driver = conf.get("driver") or ("ipvlan" if wants_ipvlan else "macvlan")
     modes = IPVLAN_MODES if driver == "ipvlan" else MACVLAN_MODES
     mode = mode or ("l2" if driver == "ipvlan" else "bridge")
     if mode not in modes:
         problems.append(f"mode {mode}: {driver} knows {', '.join(modes)}")
-    if driver == "macvlan" and conf.flag:
-        problems.append(f"flag {conf.flag}: only for ipvlan")
-    flag = conf.flag or "bridge"
+    if driver == "macvlan" and flag:
+        problems.append(f"flag {flag}: only for ipvlan")
+    flag = flag or "bridge"
     if flag not in IPVLAN_FLAGS:
         problems.append(f"flag {flag}: ipvlan knows {', '.join(IPVLAN_FLAGS)}")
     return Claim(driver, mode, flag if driver == "ipvlan" else "")
 
 
-def _parent(conf: _VlanConf, invocation: Invocation, driver: str, problems: list[str]) -> Parent:
-    name = conf.parent or _chained_parent(invocation, problems)
-    if conf.internal or not name:
-        if conf.vlan is not None and not conf.internal:
-            problems.append(f"vlan {conf.vlan}: needs a parent to be on")
+def _parent(conf: _Vlan, invocation: Invocation, driver: str, problems: list[str]) -> Parent:
+    name = conf.get("parent") or conf.get("master") or _chained_parent(invocation, problems)
+    vlan = conf.get("vlan", conf.get("vlanId"))
+    protocol = conf.get("vlanProtocol", "802.1q")
+    internal = conf.get("internal", False)
+    if internal or not name:
+        if vlan is not None and not internal:
+            problems.append(f"vlan {vlan}: needs a parent to be on")
         return isolated_parent(invocation.network, driver)
     if name == "lo":
         problems.append("parent lo: the loopback interface cannot carry a macvlan or ipvlan")
     if any(c in "/:" or c.isspace() for c in name):
         problems.append(f"parent {name}: interface name {ifname_problem(name[:IFNAME_BYTES])}")
-    parent = Parent(AUTO) if name == AUTO else parse_parent(name, conf.vlan_protocol)
-    if conf.vlan is not None:
-        parent = vlan_parent(parent, conf.vlan, conf.vlan_protocol)
+    parent = Parent(AUTO) if name == AUTO else parse_parent(name, protocol)
+    if vlan is not None:
+        parent = vlan_parent(parent, vlan, protocol)
     problems += _parent_problems(parent)
     return parent
 
@@ -151,13 +163,13 @@ def _chained_parent(invocation: Invocation, problems: list[str]) -> str:
     return ""
 
 
-def _mac(conf: _VlanConf, invocation: Invocation, problems: list[str]) -> str:
+def _mac(conf: _Vlan, invocation: Invocation, problems: list[str]) -> str:
     """Return the MAC address asked for by the strongest of its four sources."""
     sources: tuple[tuple[str, Any], ...] = (
         ("runtimeConfig.mac", section(invocation.conf, "runtimeConfig", "mac")),
         ("CNI_ARGS MAC", invocation.args.get("MAC")),
         ("args.cni.mac", section(invocation.conf, "args", "cni", "mac")),
-        ("mac", conf.mac),
+        ("mac", conf.get("mac", "")),
     )
     where, given = next(((where, value) for where, value in sources if value), ("", ""))
     mac = str(given).lower().replace("-", ":")
@@ -168,17 +180,37 @@ def _mac(conf: _VlanConf, invocation: Invocation, problems: list[str]) -> str:
     return mac
 
 
-def _ipam(conf: _VlanConf) -> Ipam | None:
-    ipam_type = conf.ipam.get("type")
+def _ipam(conf: Mapping[str, Any], timeout_s: float) -> Ipam | None:
+    ipam_type = conf.get("type")
     if not ipam_type:
         return None
-    explicit = any(str(section(route, "dst")).endswith("/0") for route in conf.ipam.get("routes") or ())
-    host_local = any(key in conf.ipam for key in _HOST_LOCAL_KEYS)
+    explicit = any(str(section(route, "dst")).endswith("/0") for route in conf.get("routes") or ())
+    host_local = any(key in conf for key in _HOST_LOCAL_KEYS)
     implied = ipam_type == "cni-ipam" and not explicit and not host_local
-    return Ipam(ipam_type, conf.ipam_timeout, implied)
+    return Ipam(ipam_type, timeout_s, implied)
 
 
-def _dns(conf: _DnsConf | None) -> DNS | None:
+def _dns(conf: _Dns | None) -> DNS | None:
     if conf is None:
         return None
-    return DNS(tuple(conf.nameservers), conf.domain, tuple(conf.search), tuple(conf.options))
+    return DNS(
+        tuple(conf.get("nameservers", ())),
+        conf.get("domain", ""),
+        tuple(conf.get("search", ())),
+        tuple(conf.get("options", ())),
+    )
+
+
+def _number_problems(conf: _Vlan) -> list[str]:
+    """Return the numbers that are out of their range."""
+    limits: Sequence[tuple[str, float, float, float]] = (
+        ("mtu", conf.get("mtu", 0), 0, _MTU_MAX),
+        ("bcqueuelen", conf.get("bcqueuelen", 0), 0, _QUEUE_MAX),
+        ("announce", conf.get("announce", _ANNOUNCEMENTS), 0, _ANNOUNCEMENTS),
+        ("ipamTimeout", conf.get("ipamTimeout", _IPAM_TIMEOUT_S), 0.1, _TIMEOUT_MAX_S),
+    )
+    return [
+        f"{key} {value}: must be {low:g} to {high:g}"
+        for key, value, low, high in limits
+        if not low <= value <= high
+    ]

@@ -36,6 +36,7 @@ def take(host: Host, attachment: Attachment, key: str, pod: str) -> Link:
             f"attach {key} to network {attachment.network}: it is attached already, on {previous}"
         )
     with ledger.locked(parent.name), contextlib.ExitStack() as undo:
+        undo.callback(_close_if_unused, host, parent.name)
         _check_sharing(ledger, attachment)
         link = _take_link(host, parent, attachment, undo)
         state = ledger.state(parent.name) or ParentState(FOUND)
@@ -134,9 +135,11 @@ def _uplink(host: Host, parent: Parent, attachment: Attachment, undo: contextlib
             raise UplinkMissing(f"create {parent.name}: its uplink {uplink.name} does not exist")
         guards.check_up(link, attachment.network)
         return link
-    with host.ledger.locked(uplink.name):
-        link = _take_link(host, uplink, attachment, undo)
+    with host.ledger.locked(uplink.name), contextlib.ExitStack() as locked_undo:
+        locked_undo.callback(_close_if_unused, host, uplink.name)
+        link = _take_link(host, uplink, attachment, locked_undo)
         host.ledger.enter_vlan(uplink.name, parent.name)
+        locked_undo.pop_all()
     undo.callback(_release_uplink, host, uplink.name, parent.name)
     return link
 

@@ -24,13 +24,12 @@ TOOLS = {
 }
 # Of a node.
 PACKAGES = (
-    "bash busybox-static conmon containerd containernetworking-plugins crun ethtool iproute2 iputils-ping kmod"
-    " linux-image-cloud-amd64 mount podman procps python3 runc strace tcpdump traceroute util-linux"
+    "bash busybox-static conmon containerd containernetworking-plugins crun ethtool iproute2 iputils-ping"
+    " kmod linux-image-cloud-amd64 mount podman procps python3 runc strace tcpdump traceroute util-linux"
 ).split()
 # What finds the root disk; inserted in this order.
-BOOT_MODULES = (
-    "virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk".split()
-)
+BOOT_MODULES = "virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk".split()
+_MMDEBSTRAP = ("mmdebstrap", "--quiet", "--variant=apt")
 _SIZE = "2500M"
 _HERE = Path(__file__).parent
 
@@ -51,7 +50,9 @@ def build() -> Image:
     """Return the image, building what is not in the cache."""
     _install_tools()
     suite = _suite()
-    root = _cached("node", [suite, *PACKAGES, *BOOT_MODULES, (_HERE / "init").read_text(), _SIZE], _build_root)
+    root = _cached(
+        "node", [suite, *PACKAGES, *BOOT_MODULES, (_HERE / "init").read_text(), _SIZE], _build_root
+    )
     lock = (_HERE.parents[1] / "requirements.lock").read_text()
     libraries = _cached("libraries", [lock, sys.version], _build_libraries)
     return Image(root / "vmlinuz", root / "initramfs", root / "root.img", libraries / "libraries.img")
@@ -109,8 +110,7 @@ def _build_root(target: Path) -> None:
     tree = target / "tree"
     with _step(f"building a node from Debian {_suite()} packages (once, about 40 s)"):
         subprocess.run(
-            ["mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(PACKAGES)}", _suite(), tree]
-            + _sources(),
+            [*_MMDEBSTRAP, f"--include={','.join(PACKAGES)}", _suite(), str(tree), *_sources()],
             check=True,
         )
         shutil.copy2(_HERE / "init", tree / "sbin" / "lab-init")
@@ -153,7 +153,9 @@ def _build_libraries(target: Path) -> None:
 
 def make_disk(image: Path, tree: Path, size: str) -> None:
     """Write a directory tree into an ext4 image."""
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", tree, image, size], check=True)
+    subprocess.run(
+        ["mke2fs", "-q", "-t", "ext4", "-d", tree, image, size], check=True, stdout=subprocess.DEVNULL
+    )
 
 
 class _step:  # noqa: N801 - used as a verb

@@ -1,4 +1,4 @@
-"""A node on this machine: new network, mount and PID namespaces, with the state directories hidden by a tmpfs."""
+"""A node on this machine: new network, mount and PID namespaces, the state directories hidden by a tmpfs."""
 
 import os
 import subprocess
@@ -7,9 +7,9 @@ from pathlib import Path
 from conformance.lab import stage
 
 KINDS = {
-    "macvlan": "link add k link up type macvlan",
-    "ipvlan": "link add k link up type ipvlan",
-    "vlan": "link add k link up type vlan id 7",
+    "macvlan": "link add k link up0 type macvlan",
+    "ipvlan": "link add k link up0 type ipvlan",
+    "vlan": "link add k link up0 type vlan id 7",
     "dummy": "link add k type dummy",
     "bond": "link add k type bond",
 }
@@ -23,7 +23,7 @@ def missing_kinds() -> list[str]:
 
 
 def _can(command: str) -> bool:
-    script = f"ip link add up type veth peer name far && ip {command}"
+    script = f"ip link add up0 type veth peer name far0 && ip {command}"
     probe = subprocess.run(["unshare", "-n", "sh", "-c", script], capture_output=True, check=False)
     return probe.returncode == 0
 

@@ -20,21 +20,36 @@ def run(project: Path, command: list[str]) -> int:
         _make_project_disk(project, command, scratch / "project", disk)
         status = scratch / "status"
         console = scratch / "console"
-        process = subprocess.Popen(
-            _qemu(built, disk, status, console), stdin=subprocess.DEVNULL, stdout=None, stderr=subprocess.PIPE
-        )
-        try:
-            _, complaints = process.communicate()
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
+        complaints = _boot(built, disk, status, console)
         text = status.read_text().strip() if status.exists() else ""
         if not text:
             print(f"lab: the node was lost\n{console.read_text()[-3000:]}", file=sys.stderr)
-            print(complaints.decode(), file=sys.stderr)
+            print(complaints, file=sys.stderr)
             return _LOST
         return int(text)
+
+
+def _boot(built: image.Image, disk: Path, status: Path, console: Path) -> str:
+    """Run the node until it is off, copying its output live; return what QEMU complained about."""
+    # Not QEMU's stdio: at the end of stdin it takes the port for disconnected, and the node waits for ever.
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        _qemu(built, disk, f"/dev/fd/{writing}", status, console),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=[writing],
+    )
+    os.close(writing)
+    try:
+        while data := os.read(reading, 65536):
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+        return process.communicate()[1].decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)
 
 
 def _make_project_disk(project: Path, command: list[str], tree: Path, disk: Path) -> None:
@@ -54,16 +69,16 @@ def _script(command: list[str]) -> str:
         "PYTHONPATH": "/opt/project:/opt/libraries",
         "PYTHONDONTWRITEBYTECODE": "1",
         "LAB_CNI_BIN": "/opt/project/bin",
-        "COLUMNS": str(shutil.get_terminal_size().columns),
         **{name: os.environ[name] for name in ("CI", "NO_COLOR") if name in os.environ},
     }
     if sys.stdout.isatty():
+        environment |= {"COLUMNS": str(shutil.get_terminal_size().columns)}
         environment |= {"FORCE_COLOR": "1", "TERM": os.environ.get("TERM", "xterm-256color")}
     exports = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
     return "\n".join([*exports, f"exec {shlex.join(command)}", ""])
 
 
-def _qemu(built: image.Image, project: Path, status: Path, console: Path) -> list[str]:
+def _qemu(built: image.Image, project: Path, output: str, status: Path, console: Path) -> list[str]:
     def drive(path: Path, options: str = "") -> list[str]:
         return ["-drive", f"file={path},if=virtio,format=raw,cache=unsafe{options}"]
 
@@ -80,6 +95,6 @@ def _qemu(built: image.Image, project: Path, status: Path, console: Path) -> lis
         *drive(built.libraries, ",readonly=on"),
         *drive(project),
         *["-device", "virtio-serial-pci"],
-        *port("output", "stdio,signal=off"),
+        *port("output", f"file,path={output},append=on"),
         *port("status", f"file,path={status}"),
     ]

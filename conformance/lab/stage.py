@@ -67,5 +67,5 @@ def copy_project(project: Path, target: Path) -> None:
         if source.is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / name)
-    packages = [str(target / name) for name in ("cni_core", "cni_vlan", "cni_ipam", "conformance", "tests")]
-    subprocess.run([sys.executable, "-m", "compileall", "-q", *packages], check=False)
+    packages = [str(path) for path in target.iterdir() if path.is_dir()]
+    subprocess.run([sys.executable, "-m", "compileall", "-q", *packages], check=True)

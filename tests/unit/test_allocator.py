@@ -1,0 +1,230 @@
+"""Ranges and the allocator against a naive model over a set of addresses."""
+
+import ipaddress
+from collections.abc import Collection, Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cni_core.errors import AddressUnavailable, PoolExhausted
+from cni_ipam.allocator import allocate, assign, choose
+from cni_ipam.ranges import Range, RangeSet, after, clip, count, edges, first_usable, subtract
+
+
+class Memory:
+    """An occupancy that remembers in sets."""
+
+    def __init__(self, taken: Iterable[int] = ()) -> None:
+        self.addresses = set(taken)
+        self.full: set[int] = set()
+        self.looked = 0
+
+    def taken(self, _version: int, block: int) -> Collection[int]:
+        self.looked += 1
+        return {number for number in self.addresses if number >> 8 == block}
+
+    def is_taken(self, _version: int, number: int) -> bool:
+        return number in self.addresses
+
+    def full_blocks(self, _version: int, _identity: str, group: int) -> Collection[int]:
+        return {block for block in self.full if block >> 8 == group}
+
+    def mark_full(self, _version: int, _identity: str, block: int) -> None:
+        self.full.add(block)
+
+
+def number(text: str) -> int:
+    return int(ipaddress.ip_address(text))
+
+
+def range_of(subnet: str, first: str = "", last: str = "", gateway: str = "", reserved: str = "") -> Range:
+    net = ipaddress.ip_network(subnet)
+    holes = [(n, n) for n in edges(net)] + [(number(text), number(text)) for text in reserved.split()]
+    if gateway:
+        holes.append((number(gateway), number(gateway)))
+    low = number(first) if first else int(net[0])
+    high = number(last) if last else int(net[-1])
+    return Range(net, low, high, gateway, tuple(sorted(holes)))
+
+
+def give(range_set: RangeSet, memory: Memory, count_: int, cursor: int | None = None) -> list[str]:
+    found = []
+    for _ in range(count_):
+        choice = allocate(range_set, memory, cursor)
+        cursor = choice.number
+        memory.addresses.add(cursor)
+        found.append(choice.cidr)
+    return found
+
+
+def test_addresses_go_upwards_from_the_start_of_the_range() -> None:
+    only = RangeSet((range_of("192.168.32.0/24", "192.168.32.128", "192.168.32.255", "192.168.32.254"),))
+
+    found = give(only, Memory(), 126)
+
+    assert found[0] == "192.168.32.128/24"  # a range's own first address is usable
+    assert found[-1] == "192.168.32.253/24"  # gateway and broadcast never are
+    with pytest.raises(PoolExhausted, match=r"192.168.32.128-192.168.32.255"):
+        give(only, Memory(range(number("192.168.32.128"), number("192.168.32.255"))), 1)
+
+
+def test_a_released_address_is_not_given_again_at_once() -> None:
+    only = RangeSet((range_of("10.0.0.0/29", gateway="10.0.0.1"),))
+    memory = Memory()
+    give(only, memory, 3)
+    memory.addresses.remove(number("10.0.0.3"))
+
+    assert give(only, memory, 3, number("10.0.0.4")) == ["10.0.0.5/29", "10.0.0.6/29", "10.0.0.3/29"]
+
+
+@pytest.mark.parametrize(
+    ("subnet", "expected"),
+    [
+        ("10.0.0.0/31", ["10.0.0.0/31", "10.0.0.1/31"]),
+        ("10.0.0.7/32", ["10.0.0.7/32"]),
+        ("10.0.0.0/30", ["10.0.0.1/30", "10.0.0.2/30"]),
+        ("2001:db8::/127", ["2001:db8::/127", "2001:db8::1/127"]),
+        ("2001:db8::/126", ["2001:db8::1/126", "2001:db8::2/126", "2001:db8::3/126"]),
+    ],
+)
+def test_small_subnets(subnet: str, expected: list[str]) -> None:
+    only = RangeSet((range_of(subnet),))
+
+    assert give(only, Memory(), len(expected)) == expected
+
+
+def test_the_next_subnet_follows_when_one_is_full() -> None:
+    both = RangeSet(
+        (range_of("10.0.0.0/30", gateway="10.0.0.1"), range_of("10.0.1.0/30", gateway="10.0.1.1"))
+    )
+
+    assert give(both, Memory(), 2) == ["10.0.0.2/30", "10.0.1.2/30"]
+
+
+@pytest.mark.parametrize(
+    ("subnet", "gateway"),
+    [
+        ("192.168.1.0/24", "192.168.1.1"),
+        ("2001:db8::/64", "2001:db8::1"),
+        ("10.0.0.0/31", ""),
+        ("10.0.0.0/32", ""),
+    ],
+)
+def test_the_gateway_that_is_implied(subnet: str, gateway: str) -> None:
+    assert first_usable(ipaddress.ip_network(subnet)) == gateway
+
+
+def test_a_nearly_full_subnet_is_searched_without_looking_at_full_blocks() -> None:
+    net = range_of("10.0.0.0/16", gateway="10.0.0.1")
+    free = number("10.0.200.17")
+    memory = Memory(n for n in range(net.first, net.last + 1) if n != free)
+    memory.full = set(range(net.first >> 8, (net.last >> 8) + 1)) - {free >> 8}
+
+    assert allocate(RangeSet((net,)), memory, None).number == free
+    assert memory.looked == 1
+
+
+def test_a_block_found_full_is_marked() -> None:
+    net = range_of("10.0.0.0/22", gateway="10.0.0.1")
+    memory = Memory(range(net.first, net.first + 512))
+
+    assert allocate(RangeSet((net,)), memory, None).cidr == "10.0.2.0/22"
+    assert memory.full == {net.first >> 8, (net.first >> 8) + 1}
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ("10.0.0.1", "is the subnet's gateway"),
+        ("10.0.0.0", "network or broadcast"),
+        ("10.0.0.255", "network or broadcast"),
+        ("10.0.0.9", "is excluded"),
+        ("10.0.0.5", "is not available in range set"),
+    ],
+)
+def test_a_requested_address_that_cannot_be(request_: str, words: str) -> None:
+    only = RangeSet((range_of("10.0.0.0/24", gateway="10.0.0.1", reserved="10.0.0.9"),))
+
+    with pytest.raises(AddressUnavailable, match=words):
+        choose(only, ipaddress.ip_address(request_), Memory([number("10.0.0.5")]), None)
+
+
+def test_a_requested_address_may_be_outside_the_range() -> None:
+    only = RangeSet((range_of("10.0.0.0/24", "10.0.0.100", "10.0.0.200"),))
+
+    assert choose(only, ipaddress.ip_address("10.0.0.5"), Memory(), None).cidr == "10.0.0.5/24"
+
+
+def test_requests_go_to_the_sets_that_hold_them() -> None:
+    sets = [RangeSet((range_of("10.0.0.0/24"),)), RangeSet((range_of("2001:db8::/64"),))]
+
+    assert list(map(str, assign(sets, ["2001:db8::5"]))) == ["None", "2001:db8::5"]
+    with pytest.raises(AddressUnavailable, match=r"failed to allocate all requested IPs: 10.9.9.9"):
+        assign(sets, ["10.9.9.9"])
+    with pytest.raises(AddressUnavailable, match="one too many"):
+        assign(sets, ["10.0.0.5", "10.0.0.6"])
+
+
+spans = st.tuples(st.integers(0, 2000), st.integers(0, 300)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+
+
+@given(spans, st.lists(spans))
+def test_subtract_is_set_difference(whole: tuple[int, int], holes: list[tuple[int, int]]) -> None:
+    left = subtract([whole], holes)
+
+    expected = set(range(whole[0], whole[1] + 1)) - {n for a, b in holes for n in range(a, b + 1)}
+    assert [n for a, b in left for n in range(a, b + 1)] == sorted(expected)
+    assert count(left) == len(expected)
+
+
+@given(spans, st.lists(spans), spans)
+def test_clip_is_intersection(
+    whole: tuple[int, int], holes: list[tuple[int, int]], part: tuple[int, int]
+) -> None:
+    intervals = subtract([whole], holes)
+
+    clipped = {n for a, b in clip(intervals, *part) for n in range(a, b + 1)}
+
+    assert clipped == {n for a, b in intervals for n in range(a, b + 1)} & set(range(part[0], part[1] + 1))
+
+
+@given(spans, st.lists(spans), st.none() | st.integers(0, 2500))
+def test_after_goes_round_once(
+    whole: tuple[int, int], holes: list[tuple[int, int]], cursor: int | None
+) -> None:
+    intervals = subtract([whole], holes)
+    flat = [n for a, b in intervals for n in range(a, b + 1)]
+
+    found = [n for a, b in after(intervals, cursor) for n in range(a, b + 1)]
+
+    at = flat.index(cursor) + 1 if cursor in flat else 0
+    assert found == flat[at:] + flat[:at]
+
+
+@given(
+    st.integers(0, 600),
+    st.integers(1, 600),
+    st.sets(st.integers(0, 1300)),
+    st.sets(st.integers(0, 1300), max_size=20),
+    st.none() | st.integers(0, 1300),
+)
+def test_allocate_agrees_with_the_naive_search(
+    offset: int, size: int, taken: set[int], reserved: set[int], cursor: int | None
+) -> None:
+    base = number("10.0.0.0")
+    net = ipaddress.ip_network("10.0.0.0/16")
+    item = Range(
+        net, base + offset, base + offset + size, "", tuple(sorted((base + n, base + n) for n in reserved))
+    )
+    memory = Memory(base + n for n in taken)
+    allowed = [n for n in range(offset, offset + size + 1) if n not in reserved]
+    at = allowed.index(cursor) + 1 if cursor in allowed else 0
+    expected = next((n for n in allowed[at:] + allowed[:at] if n not in taken), None)
+
+    start = None if cursor is None else base + cursor
+    if expected is None:
+        with pytest.raises(PoolExhausted):
+            allocate(RangeSet((item,)), memory, start)
+    else:
+        assert allocate(RangeSet((item,)), memory, start).number == base + expected

@@ -1,0 +1,111 @@
+"""The rules of who imports what, and what an import costs."""
+
+import ast
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LIBRARIES = sysconfig.get_path("purelib")
+PACKAGES = ("cni_core", "cni_vlan", "cni_ipam")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).glob("*.py"))
+PURE = {
+    "cni_core.errors", "cni_core.links", "cni_core.result", "cni_vlan.attachment", "cni_vlan.guards",
+    "cni_vlan.plan", "cni_vlan.verify", "cni_ipam.allocator", "cni_ipam.ranges",
+}  # fmt: skip
+IMPURE = {"os", "socket", "subprocess", "pyroute2", "pydantic", "filelock", "fcntl", "ctypes"}
+HOMES = {
+    "pyroute2": {"cni_core.rtmessages"},
+    "pydantic": {"cni_core.validation"},
+    "filelock": {"cni_core.lock"},
+    "ctypes": {"cni_core.netns"},
+    "subprocess": {"cni_core.delegate"},
+}
+
+
+def name_of(path: Path) -> str:
+    return f"{path.parent.name}.{path.stem}"
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_packages_depend_in_one_direction(path: Path) -> None:
+    package = path.parent.name
+    allowed = {package, "cni_core"}
+    if name_of(path) == "cni_vlan.__main__":
+        allowed.add("cni_ipam")  # the entry point wires the built-in delegate
+
+    ours = {name.split(".")[0] for name in imports_of(path)} & set(PACKAGES)
+
+    assert ours <= allowed
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_each_library_has_one_home(path: Path) -> None:
+    tops = {name.split(".")[0] for name in imports_of(path)}
+
+    strays = {library for library, homes in HOMES.items() if library in tops and name_of(path) not in homes}
+
+    assert strays == set()
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_deciding_modules_touch_nothing(name: str) -> None:
+    package, module = name.split(".")
+
+    tops = {imported.split(".")[0] for imported in imports_of(ROOT / package / f"{module}.py")}
+
+    assert tops & IMPURE == set()
+
+
+def loaded_by(code: str) -> set[str]:
+    script = f"import sys; sys.path += {[str(ROOT), LIBRARIES]!r}; {code}; print(' '.join(sys.modules))"
+    shown = subprocess.run([sys.executable, "-IS", "-c", script], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in shown.stdout.split()}
+
+
+@pytest.mark.parametrize("plugin", ["cni_vlan", "cni_ipam"])
+def test_entry_points_load_nothing_heavy(plugin: str) -> None:
+    heavy = {
+        "pydantic",
+        "pyroute2",
+        "filelock",
+        "subprocess",
+        "asyncio",
+        "logging",
+        "ipaddress",
+        "typing_extensions",
+    }
+
+    assert loaded_by(f"import {plugin}.__main__") & heavy == set()
+
+
+@pytest.mark.parametrize("plugin", ["cni_vlan", "cni_ipam"])
+def test_verbs_load_no_pydantic_but_to_validate(plugin: str) -> None:
+    assert "pydantic" not in loaded_by(f"import {plugin}.commands, {plugin}.config")
+
+
+def test_cni_ipam_never_loads_pyroute2() -> None:
+    assert "pyroute2" not in loaded_by("import cni_ipam.commands, cni_ipam.config")
+
+
+def test_only_the_message_codecs_of_pyroute2_are_loaded() -> None:
+    script = "import cni_core.rtmessages, sys; print('asyncio' in sys.modules)"
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+
+    assert shown.stdout == "False\n"

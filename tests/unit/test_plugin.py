@@ -1,0 +1,148 @@
+"""The protocol shell over in-memory edges."""
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cni_core import plugin
+from cni_core.errors import CniError, PoolExhausted
+from cni_core.invocation import Invocation
+from cni_core.plugin import Edges
+from cni_core.result import SUPPORTED, Interface, IPConfig, Result
+
+ENVIRONMENT = {
+    "CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/n", "CNI_IFNAME": "eth0", "CNI_PATH": "/p",
+}  # fmt: skip
+Verb = Callable[[Invocation], Any]
+
+
+class Run:
+    """One run of the shell with one verb, whatever it is called."""
+
+    def __init__(self, verb: Verb, conf: object = None, **environment: str) -> None:
+        self.stdout = ""
+        self.stderr = ""
+        self.later: list[Callable[[], None]] = []
+        text = (
+            conf
+            if isinstance(conf, bytes)
+            else json.dumps(conf or {"name": "lan", "cniVersion": "1.1.0"}).encode()
+        )
+        edges = Edges({**ENVIRONMENT, **environment}, lambda: text, self._out, self._err, self.later.append)
+        commands = SimpleNamespace(add=verb, delete=verb, check=verb, status=verb, gc=verb)
+        self.status = plugin.run("cni-test", lambda: commands, edges, {})
+
+    def _out(self, text: str) -> None:
+        self.stdout += text
+
+    def _err(self, text: str) -> None:
+        self.stderr += text
+
+    @property
+    def document(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.stdout)
+        return document
+
+
+def raising(error: Exception) -> Verb:
+    def verb(_invocation: Invocation) -> None:
+        raise error
+
+    return verb
+
+
+def nothing(_invocation: Invocation) -> Result:
+    return Result()
+
+
+def test_no_command_tells_what_it_is_on_stderr() -> None:
+    run = Run(nothing, CNI_COMMAND="")
+
+    assert (run.status, run.stdout) == (0, "")
+    assert "CNI protocol versions supported: 0.1.0" in run.stderr
+
+
+@pytest.mark.parametrize("command", ["ADD", "CHECK", "DEL", "GC", "STATUS"])
+def test_every_missing_variable_is_named(command: str) -> None:
+    run = Run(nothing, CNI_COMMAND=command, CNI_CONTAINERID="", CNI_NETNS="", CNI_IFNAME="", CNI_PATH="")
+
+    needed = {
+        "ADD": "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH",
+        "CHECK": "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH",
+        "DEL": "CNI_CONTAINERID,CNI_IFNAME,CNI_PATH",
+        "GC": "CNI_PATH",
+        "STATUS": "CNI_PATH",
+    }[command]
+    assert (run.status, run.document["code"]) == (1, 4)
+    assert run.document["msg"] == f"required env variables [{needed}] missing"
+
+
+@pytest.mark.parametrize(("command", "since"), [("CHECK", "0.4.0"), ("GC", "1.1.0"), ("STATUS", "1.1.0")])
+def test_a_verb_needs_its_version(command: str, since: str) -> None:
+    for version in SUPPORTED:
+        run = Run(lambda _invocation: None, {"name": "lan", "cniVersion": version}, CNI_COMMAND=command)
+
+        assert run.status == (1 if version < since else 0), version
+        assert run.stdout == "" if run.status == 0 else run.document["code"] == 1
+
+
+def test_a_typed_error_keeps_its_code_and_version() -> None:
+    run = Run(raising(PoolExhausted("full", "details")), {"name": "lan", "cniVersion": "0.4.0"})
+
+    assert run.status == 1
+    assert run.document == {"cniVersion": "0.4.0", "code": 110, "msg": "full", "details": "details"}
+
+
+def test_a_bug_is_code_999_with_its_traceback_on_stderr_only() -> None:
+    run = Run(raising(ZeroDivisionError("oops")))
+
+    assert (run.status, run.document["code"], run.document["msg"]) == (1, 999, "ZeroDivisionError: oops")
+    assert "Traceback" in run.stderr
+
+
+@pytest.mark.parametrize("stdin", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000])
+def test_what_is_no_json_object_is_code_6(stdin: bytes) -> None:
+    run = Run(nothing, stdin or b" ")
+
+    assert (run.status, run.document["code"]) == (1, 6)
+
+
+def test_what_is_left_for_later_runs_after_the_reply() -> None:
+    def verb(invocation: Invocation) -> Result:
+        invocation.after_reply.append(lambda: None)
+        return Result()
+
+    run = Run(verb)
+
+    assert len(run.later) == 1
+    assert run.stdout
+
+
+def test_a_missing_version_is_the_first() -> None:
+    result = Result((Interface("eth0"),), (IPConfig("10.0.0.2/24", "10.0.0.1", 0),))
+
+    run = Run(lambda _invocation: result, {"name": "lan"})
+
+    assert run.document == {
+        "cniVersion": "0.1.0",
+        "ip4": {"ip": "10.0.0.2/24", "gateway": "10.0.0.1"},
+        "dns": {},
+    }
+
+
+def _subclasses(cls: type[CniError]) -> list[type[CniError]]:
+    return [cls, *(deeper for sub in cls.__subclasses__() for deeper in _subclasses(sub))]
+
+
+def test_every_code_of_ours_is_in_the_tree_that_is_drawn() -> None:
+    from cni_core import errors
+
+    drawn = errors.__doc__ or ""
+    named = [cls for cls in _subclasses(CniError) if cls.__module__ == errors.__name__]
+
+    missing = [c.__name__ for c in named if c is not errors.DelegateError and f"{c.__name__} " not in drawn]
+    assert missing == []
+    assert all(str(cls.code) in drawn for cls in named)

@@ -9,7 +9,7 @@ import os
 import signal
 from typing import Any
 
-from cni_core.errors import DelegateError, DelegateFailed
+from cni_core.errors import CniError, DelegateError, DelegateFailed
 from cni_core.invocation import Invocation
 from cni_core.plugin import Commands
 from cni_core.result import Result, parse_result
@@ -18,11 +18,23 @@ _OUTPUT_SHOWN = 300
 
 
 def ipam_add(invocation: Invocation, ipam_type: str, timeout_s: float) -> Result:
-    """Ask for addresses; the caller registers `ipam_delete` as its undo before it calls this."""
+    """Ask for addresses; on failure nothing is held. The caller registers `ipam_delete` as its undo."""
     builtin = _builtin(invocation, ipam_type)
     if builtin is not None:
         return builtin.add(invocation)
-    output = _execute(invocation, ipam_type, "ADD", timeout_s)
+    find_plugin(invocation.path, ipam_type)
+    try:
+        return _parse_result(invocation, ipam_type, _execute(invocation, ipam_type, "ADD", timeout_s))
+    except CniError:
+        # What it did before it failed is unknown (CNI spec 1.1.0, section 4, "Delegated Plugin Execution").
+        try:
+            _execute(invocation, ipam_type, "DEL", timeout_s)
+        except CniError as error:
+            invocation.warn(f"undo: {error.msg}")
+        raise
+
+
+def _parse_result(invocation: Invocation, ipam_type: str, output: bytes) -> Result:
     try:
         document = json.loads(output)
     except ValueError as error:

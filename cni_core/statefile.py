@@ -16,8 +16,8 @@ def make_directory(path: str) -> None:
         raise IoFailure(f"create {path}: {error.strerror}") from error
 
 
-def write_file(path: str, text: str) -> None:
-    """Replace a file by rename(2); a reader sees the old text or the new.
+def write_file(path: str, text: str, *, durable: bool = False) -> None:
+    """Replace a file by rename(2); a reader sees the old text or the new, after lost power too if `durable`.
 
     The temporary name is fixed: every writer holds the lock of the directory, and a leftover is overwritten.
     """
@@ -26,6 +26,8 @@ def write_file(path: str, text: str) -> None:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             _write_all(fd, text.encode())
+            if durable:
+                os.fsync(fd)
         finally:
             os.close(fd)
         os.rename(temporary, path)

@@ -11,8 +11,9 @@ from cni_core.errors import (
 )
 from cni_core.invocation import Invocation, section, valid_attachments
 from cni_core.result import DNS, IPConfig, Result, Route, is_ipv6, parse_result
-from cni_ipam import allocator
+from cni_ipam import allocator, defaults
 from cni_ipam.allocator import Choice
+from cni_ipam.ranges import RangeSet
 from cni_ipam.store import DATA_DIR, Owner, Store, now
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ def add(invocation: Invocation) -> Result:
     request = config.parse(invocation)
     dns = _dns(request)
     store = Store(request.data_dir, request.pool)
-    wanted = allocator.assign(request.range_sets, request.requested)
     with store.locked():
+        range_sets = _range_sets(invocation, request)
+        wanted = allocator.assign(range_sets, request.requested)
         held = store.owner(invocation.key)
         if held is not None:
             raise DuplicateAttachment(
@@ -36,15 +38,27 @@ def add(invocation: Invocation) -> Result:
             )
         choices = [
             allocator.choose(range_set, address, store, store.cursor(range_set.identity()))
-            for range_set, address in zip(request.range_sets, wanted, strict=True)
+            for range_set, address in zip(range_sets, wanted, strict=True)
         ]
         store.write(_owner(invocation, choices))
-        for range_set, address, choice in zip(request.range_sets, wanted, choices, strict=True):
+        for range_set, address, choice in zip(range_sets, wanted, choices, strict=True):
             if address is None:
                 store.move_cursor(range_set.identity(), choice.cidr)
     ips = tuple(IPConfig(choice.cidr, choice.range.gateway) for choice in choices)
     routes = request.routes + (_implied_defaults(ips) if request.implied_default else ())
     return Result((), ips, routes, dns)
+
+
+def _range_sets(invocation: Invocation, request: "Request") -> tuple[RangeSet, ...]:
+    """Return the range sets of a network, under its pool's lock, and record its subnets."""
+    if not request.range_sets:
+        return defaults.default_range_sets(
+            request.data_dir, request.pool, invocation.network, ipv6=request.ipv6
+        )
+    if defaults.record(request.data_dir, request.pool, invocation.network, request.range_sets):
+        for text in defaults.overlaps(request.data_dir, request.pool, request.range_sets):
+            invocation.warn(f"{text}: give both networks the same pool")
+    return request.range_sets
 
 
 def _dns(request: "Request") -> DNS:
@@ -118,8 +132,10 @@ def status(invocation: Invocation) -> None:
     try:
         with store.locked():
             store.check_writable()
-            for range_set in request.range_sets:
+            for range_set in _range_sets(invocation, request):
                 allocator.allocate(range_set, store, store.cursor(range_set.identity()))
+        for text in defaults.overlaps(request.data_dir, request.pool, request.range_sets):
+            invocation.warn(f"{text}: give both networks the same pool")
     except CniError as error:
         raise NotAvailable(f"pool {request.pool}: {error.msg}", error.details) from error
 

@@ -9,8 +9,6 @@ from cni_core.links import Link, RouteEntry
 from cni_core.result import Interface, IPConfig, Result, Route
 from cni_vlan.attachment import Attachment, Parent
 
-_MAIN_TABLE = 254
-
 
 class Observed(NamedTuple):
     """What the kernel shows of an attachment; None for a link that is not there.
@@ -94,13 +92,16 @@ def _address_mismatches(ips: Sequence[IPConfig], index: int, addresses: Sequence
 
 
 def _matches(route: Route, entry: RouteEntry, oif: int) -> bool:
-    """Tell whether an entry is the route; a field that the result leaves open matches anything."""
+    """Tell whether an entry is the route; a field that the result leaves open matches anything.
+
+    The table too: sbr, chained after us, moves routes to tables of its own and leaves the result as it was.
+    """
     if ipaddress.ip_network(route.dst, strict=False) != ipaddress.ip_network(entry.dst):
         return False
     if route.gw and (not entry.gateway or not _same_address(route.gw, entry.gateway)):
         return False
     wanted = (
-        (route.table if route.table is not None else _MAIN_TABLE, entry.table),
+        (route.table, entry.table),
         (route.priority, entry.priority),
         (route.mtu, entry.mtu),
         (route.advmss, entry.advmss),

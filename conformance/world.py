@@ -9,12 +9,14 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 DEADLINE_S = 60
+REACH_S = 8
 Json = dict[str, Any]
 _HIDDEN = ("/var/lib/cni", "/run/netns")
 
@@ -82,6 +84,14 @@ class Pod(NamedTuple):
             return "reply"
         lost = "Network is unreachable" in finished.stderr + finished.stdout
         return "unreachable" if lost else "silence"
+
+    def reaches(self, address: str) -> bool:
+        """Ping until there is a reply: neighbours, and a router just brought up, may take a moment."""
+        deadline = time.monotonic() + REACH_S
+        while self.ping(address) != "reply":
+            if time.monotonic() > deadline:
+                return False
+        return True
 
     def sysctl(self, key: str) -> str:
         return self.run("cat", f"/proc/sys/net/{key}").stdout.strip()
@@ -190,9 +200,10 @@ class Host:
         return found
 
     def state(self) -> list[str]:
-        """The files that the plugins keep, but locks and cursors: leases and ledger entries."""
+        """The files that the plugins keep, but what outlives attachments: leases and ledger entries."""
         listed = self.run("find", "/var/lib/cni", "!", "-type", "d", "-printf", "%P\n").stdout.split()
-        return sorted(name for name in listed if not name.endswith("/lock") and "/cursors/" not in name)
+        lasting = ("/lock", "/.lock", "/.ula", "/pool")
+        return sorted(name for name in listed if not name.endswith(lasting) and "/cursors/" not in name)
 
     def held_locks(self) -> list[str]:
         """The lock files that some process holds."""
@@ -228,6 +239,11 @@ def host(cni_bin: Path | None = None) -> Iterator[Host]:
             holder.wait()
             holder.stdin.close()
             holder.stdout.close()
+
+
+def lasting(link: Json) -> Json:
+    """What of a link does not change by itself: the kernel settles state and queue a little after `up`."""
+    return {key: value for key, value in link.items() if key not in ("operstate", "qdisc")}
 
 
 def network(name: str, parent: str = "", *subnets: str | Json, **keys: Any) -> Json:  # noqa: ANN401 - JSON

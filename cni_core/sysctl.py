@@ -1,9 +1,10 @@
-"""Interface sysctls of a sandbox. The only module that writes below /proc/sys.
+"""Interface sysctls of a sandbox or the host. The only module that writes below /proc/sys.
 
 The files under /proc/sys/net show the namespace of the thread that opens them, and a renamed interface
 keeps its values, so they are set before the link has its final name and before it is up.
 """
 
+import contextlib
 import errno
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -23,9 +24,12 @@ class Sysctl(NamedTuple):
     needed: bool = False
 
 
-def write_sysctls(sandbox: Sandbox, sysctls: Iterable[Sysctl]) -> None:
-    """Write sysctls inside the sandbox; raise LinkFailure for a needed one that cannot be written."""
-    with sandbox.entered():
+def write_sysctls(sandbox: Sandbox | None, sysctls: Iterable[Sysctl]) -> None:
+    """Write sysctls in the sandbox, or in this thread's namespace; raise LinkFailure for one that failed.
+
+    A key that the kernel lacks is a failure only if it is needed.
+    """
+    with sandbox.entered() if sandbox else contextlib.nullcontext():
         for sysctl in sysctls:
             path = f"/proc/sys/net/ipv6/conf/{sysctl.interface}/{sysctl.key}"
             try:
@@ -35,13 +39,3 @@ def write_sysctls(sandbox: Sandbox, sysctls: Iterable[Sysctl]) -> None:
                 if sysctl.needed or error.errno not in _ABSENT:
                     name = f"net.ipv6.conf.{sysctl.interface}.{sysctl.key}"
                     raise LinkFailure(f"set {name} to {sysctl.value}: {error.strerror}") from error
-
-
-def read_sysctl(sandbox: Sandbox, interface: str, key: str) -> str | None:
-    """Return net.ipv6.conf.<interface>.<key>, None on a kernel without it."""
-    with sandbox.entered():
-        try:
-            with open(f"/proc/sys/net/ipv6/conf/{interface}/{key}", encoding="ascii") as file:
-                return file.read().strip()
-        except OSError:
-            return None

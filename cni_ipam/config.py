@@ -331,9 +331,9 @@ def _route_problems(routes: Sequence[Route]) -> list[str]:
     found = []
     for route in routes:
         try:
-            ipaddress.ip_network(route.dst, strict=False)
-            if route.gw:
-                ipaddress.ip_address(route.gw)
+            destination = ipaddress.ip_network(route.dst, strict=False)
+            if route.gw and ipaddress.ip_address(route.gw).version != destination.version:
+                found.append(f"ipam.routes {route.dst}: gateway {route.gw} is of another family")
         except ValueError as error:
             found.append(f"ipam.routes {route.dst} {route.gw}: {error}")
     return found

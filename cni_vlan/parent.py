@@ -11,6 +11,7 @@ from typing import NamedTuple
 from cni_core.errors import CniError, DuplicateAttachment, ParentConflict, UplinkDown, UplinkMissing
 from cni_core.links import CreateDummy, CreateVlan, DeleteLink, Link, SetAlias, SetUp
 from cni_core.netlink import NameTaken, Rtnl
+from cni_core.sysctl import Sysctl, write_sysctls
 from cni_vlan import guards
 from cni_vlan.attachment import Attachment, Parent
 from cni_vlan.ledger import CREATING, FOUND, OURS, Ledger, ParentState, User
@@ -176,7 +177,11 @@ def _taken(host: Host, vlan: CreateVlan, error: NameTaken) -> CniError:
 
 
 def _adopt(host: Host, parent: Parent, link: Link) -> Link:
-    """Mark a link that we created as ours, and bring it up."""
+    """Mark a link that we created as ours, and bring it up.
+
+    The host itself has no business there: it takes no address from a router of that network.
+    """
+    write_sysctls(None, [Sysctl(link.name, "accept_ra", "0")])
     try:
         host.rtnl.apply([SetAlias(link.ifindex, link.name, parent.alias), SetUp(link.ifindex, link.name)])
     except CniError as error:

@@ -128,7 +128,7 @@ def _same_family(ip: IPConfig, route: Route) -> bool:
 def _reachable(gateway: str, ips: Sequence[IPConfig]) -> bool:
     """Tell whether the kernel finds a gateway through an address of the link."""
     address = ipaddress.ip_address(gateway)
-    if address.is_link_local:
+    if address.version == 6 and address.is_link_local:  # noqa: PLR2004 - the IP version
         return True
     return any(address in ipaddress.ip_interface(ip.address).network for ip in ips)
 

@@ -193,6 +193,14 @@ class Host:
         )
         return Reply(finished.returncode, finished.stdout, finished.stderr)
 
+    def start(self, verb: str, conf: Json, pod: Pod, ifname: str = "eth0") -> subprocess.Popen[str]:
+        """Start a plugin and return at once; the process is the plugin itself."""
+        (self.scratch / "conf").write_text(json.dumps(conf))
+        variables = {"CNI_COMMAND": verb, "CNI_PATH": self.cni_path, "CNI_NETNS": pod.netns}
+        variables |= {"CNI_CONTAINERID": pod.name, "CNI_IFNAME": ifname}
+        script = f"exec {self.find(conf['type'])} < {self.scratch}/conf"
+        return self.popen("sh", "-c", script, env={**os.environ, **variables}, stdout=subprocess.DEVNULL)
+
     def find(self, name: str) -> str:
         """Return the executable of a plugin, searched as a runtime does."""
         found = shutil.which(name, path=self.cni_path)

@@ -50,6 +50,16 @@ def test_a_vlan_is_created_and_removed(
     assert host.state() == []
 
 
+def test_the_host_takes_no_address_from_a_router_of_the_vlan(host: Host) -> None:
+    host.uplink()
+    (pod,) = host.pods("p1")
+
+    pod.attach(network("lan", "eth0.10", SUBNET))
+
+    assert host.run("cat", "/proc/sys/net/ipv6/conf/eth0.10/accept_ra").stdout == "0\n"
+    assert host.run("cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra").stdout == "1\n"
+
+
 def test_auto_takes_the_best_default_route(host: Host) -> None:
     host.uplink("eth0", "trunk0")
     host.uplink("eth1", "trunk1")

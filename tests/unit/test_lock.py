@@ -1,0 +1,78 @@
+"""The lock between real processes."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cni_core.errors import IoFailure, TryAgainLater
+from cni_core.lock import locked
+
+ROOT = Path(__file__).parents[2]
+COUNT = """
+import sys
+from cni_core.lock import locked
+for _ in range(20):
+    with locked(sys.argv[1]):
+        number = int(open(sys.argv[2]).read())
+        open(sys.argv[2], "w").write(str(number + 1))
+"""
+HOLD = """
+import sys, time
+from cni_core.lock import locked
+with locked(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def start(code: str, *arguments: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def test_no_increment_is_lost(tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+
+    processes = [start(COUNT, tmp_path / "lock", counter) for _ in range(8)]
+
+    assert [process.wait(60) for process in processes] == [0] * 8
+    for process in processes:
+        process.communicate()
+    assert counter.read_text() == "160"
+
+
+def test_the_deadline_is_an_error_that_says_try_again(tmp_path: Path) -> None:
+    holder = start(HOLD, tmp_path / "lock")
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    started = time.monotonic()
+
+    with pytest.raises(TryAgainLater, match=r"held by another process for 0\.2 s"):
+        with locked(str(tmp_path / "lock"), 0.2):
+            raise AssertionError("two hold the lock")
+
+    assert time.monotonic() - started >= 0.2
+    holder.kill()
+    holder.communicate()
+    with locked(str(tmp_path / "lock"), 5):
+        pass  # the kernel gave back what the killed process held
+
+
+def test_a_lock_file_removed_by_its_holder_locks_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked(str(path)):
+        path.unlink()
+        with locked(str(path), 1):
+            assert path.exists()
+
+
+def test_a_lock_that_cannot_be_made_is_an_input_output_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(IoFailure, match="File exists|Not a directory"):
+        with locked(str(tmp_path / "file" / "lock")):
+            pass

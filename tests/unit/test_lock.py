@@ -73,6 +73,6 @@ def test_a_lock_file_removed_by_its_holder_locks_all_the_same(tmp_path: Path) ->
 def test_a_lock_that_cannot_be_made_is_an_input_output_failure(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(IoFailure, match="File exists|Not a directory"):
+    with pytest.raises(IoFailure, match=r"File exists|Not a directory"):
         with locked(str(tmp_path / "file" / "lock")):
             pass

@@ -7,7 +7,7 @@ error passed on unchanged.
 import json
 import os
 import signal
-from typing import Any
+from typing import Any, Literal
 
 from cni_core.errors import CniError, DelegateError, DelegateFailed
 from cni_core.invocation import Invocation
@@ -16,9 +16,11 @@ from cni_core.result import Result, parse_result
 
 _OUTPUT_SHOWN = 300
 
+Verb = Literal["DEL", "CHECK", "STATUS", "GC"]
+
 
 def ipam_add(invocation: Invocation, ipam_type: str, timeout_s: float) -> Result:
-    """Ask for addresses; on failure nothing is held. The caller registers `ipam_delete` as its undo."""
+    """Ask for addresses; on failure nothing is held. The caller registers DEL as its undo."""
     builtin = _builtin(invocation, ipam_type)
     if builtin is not None:
         return builtin.add(invocation)
@@ -43,40 +45,21 @@ def _parse_result(invocation: Invocation, ipam_type: str, output: bytes) -> Resu
     return parse_result(document, invocation.cni_version)
 
 
-def ipam_delete(invocation: Invocation, ipam_type: str, timeout_s: float) -> None:
-    """Give addresses back."""
+def ipam_run(invocation: Invocation, ipam_type: str, verb: Verb, timeout_s: float) -> None:
+    """Run a verb that has no result: DEL, CHECK, STATUS or GC."""
     builtin = _builtin(invocation, ipam_type)
-    if builtin is not None:
-        builtin.delete(invocation)
-    else:
-        _execute(invocation, ipam_type, "DEL", timeout_s)
-
-
-def ipam_check(invocation: Invocation, ipam_type: str, timeout_s: float) -> None:
-    """Have the addresses compared with prevResult."""
-    builtin = _builtin(invocation, ipam_type)
-    if builtin is not None:
-        builtin.check(invocation)
-    else:
-        _execute(invocation, ipam_type, "CHECK", timeout_s)
-
-
-def ipam_status(invocation: Invocation, ipam_type: str, timeout_s: float) -> None:
-    """Ask whether an address could be had."""
-    builtin = _builtin(invocation, ipam_type)
-    if builtin is not None:
-        builtin.status(invocation)
-    else:
-        _execute(invocation, ipam_type, "STATUS", timeout_s)
-
-
-def ipam_gc(invocation: Invocation, ipam_type: str, timeout_s: float) -> None:
-    """Have the addresses of attachments that are no longer valid given back."""
-    builtin = _builtin(invocation, ipam_type)
-    if builtin is not None:
-        builtin.gc(invocation)
-    else:
-        _execute(invocation, ipam_type, "GC", timeout_s)
+    if builtin is None:
+        _execute(invocation, ipam_type, verb, timeout_s)
+        return
+    match verb:
+        case "DEL":
+            builtin.delete(invocation)
+        case "CHECK":
+            builtin.check(invocation)
+        case "STATUS":
+            builtin.status(invocation)
+        case "GC":
+            builtin.gc(invocation)
 
 
 def _builtin(invocation: Invocation, ipam_type: str) -> Commands | None:

@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 
-from cni_core import rtmessages
+from cni_core import rtmessages, rtreplies
 from cni_core.errors import (
     CniError,
     InterfaceExists,
@@ -48,7 +48,7 @@ class Rtnl:
             if error.errno in _ABSENT:
                 return None
             raise _reading_failed(f"look up link {name or index}", error) from error
-        return rtmessages.parse_link(frame)
+        return rtreplies.parse_link(frame)
 
     def links(self) -> list[Link]:
         """Return every link."""
@@ -56,7 +56,7 @@ class Rtnl:
             frames = self._socket.dump(rtmessages.query_link())
         except KernelError as error:
             raise _reading_failed("list links", error) from error
-        return [rtmessages.parse_link(frame) for frame in frames]
+        return [rtreplies.parse_link(frame) for frame in frames]
 
     def addresses(self, index: int) -> list[str]:
         """Return the addresses of a link, in CIDR form."""
@@ -64,7 +64,7 @@ class Rtnl:
             frames = self._socket.dump(rtmessages.query_addresses(index))
         except KernelError as error:
             raise _reading_failed("list addresses", error) from error
-        return [rtmessages.parse_address(frame) for frame in frames]
+        return [rtreplies.parse_address(frame) for frame in frames]
 
     def routes(self) -> list[RouteEntry]:
         """Return the unicast routes of both families, in every table."""
@@ -76,7 +76,7 @@ class Rtnl:
                 if error.errno in {errno.EAFNOSUPPORT, errno.EOPNOTSUPP}:  # a kernel without IPv6
                     continue
                 raise _reading_failed("list routes", error) from error
-            entries = (rtmessages.parse_route(frame) for frame in frames)
+            entries = (rtreplies.parse_route(frame) for frame in frames)
             found += [entry for entry in entries if entry is not None]
         return found
 

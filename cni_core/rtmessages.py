@@ -1,15 +1,7 @@
-"""Operations and queries as rtnetlink messages, and replies as values.
+"""Operations and queries as rtnetlink requests (rtnetlink(7))."""
 
-The only module that imports pyroute2, for its message codecs alone. Its umbrella package imports every
-protocol it knows (135 ms here, 28 ms for the three codecs), so an empty package of the same name and path
-stands in for the umbrella; whoever imports pyroute2 whole before this module keeps it whole.
-"""
-
-import importlib.util
 import ipaddress
 import socket
-import sys
-import types
 from typing import Any
 
 from cni_core.links import (
@@ -23,27 +15,13 @@ from cni_core.links import (
     CreateDummy,
     CreateVlan,
     DeleteLink,
-    Link,
     Operation,
     Rename,
-    RouteEntry,
     SetAlias,
     SetUp,
 )
+from cni_core.rtcodecs import ifaddrmsg, ifinfmsg, rtmsg
 from cni_core.rtsocket import Request
-
-if "pyroute2" not in sys.modules:
-    _spec = importlib.util.find_spec("pyroute2")
-    if _spec is None or _spec.submodule_search_locations is None:
-        raise ImportError("pyroute2 is not installed")
-    _umbrella = types.ModuleType("pyroute2")
-    _umbrella.__path__ = list(_spec.submodule_search_locations)
-    sys.modules["pyroute2"] = _umbrella
-
-from pyroute2.netlink import nla
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _RTM_NEWADDR, _RTM_GETADDR = 20, 22
@@ -59,44 +37,6 @@ _RT_TABLE_MAIN = 254
 _RTEXT_FILTER_SKIP_STATS = 8
 _MACADDR_SET = 3
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
-_BITS = {socket.AF_INET: 32, socket.AF_INET6: 128}
-_ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - a destination
-
-
-class _Macvlan(nla):  # type: ignore[misc] # pyroute2 is untyped
-    """IFLA_INFO_DATA of a macvlan; pyroute2's lacks the queue length (linux/if_link.h)."""
-
-    prefix = "IFLA_"
-    nla_map = (
-        ("IFLA_MACVLAN_UNSPEC", "none"),
-        ("IFLA_MACVLAN_MODE", "uint32"),
-        ("IFLA_MACVLAN_FLAGS", "uint16"),
-        ("IFLA_MACVLAN_MACADDR_MODE", "uint32"),
-        ("IFLA_MACVLAN_MACADDR", "l2addr"),
-        ("IFLA_MACVLAN_MACADDR_DATA", "addresses"),
-        ("IFLA_MACVLAN_MACADDR_COUNT", "uint32"),
-        ("IFLA_MACVLAN_BC_QUEUE_LEN", "uint32"),
-    )
-
-    class addresses(nla):  # type: ignore[misc] # noqa: N801 - named by the map above
-        """The list of source addresses: attributes of one type."""
-
-        nla_map = ((4, "IFLA_MACVLAN_MACADDR", "l2addr"),)
-
-
-class _Ipvlan(nla):  # type: ignore[misc] # pyroute2 is untyped
-    """IFLA_INFO_DATA of an ipvlan; pyroute2's lacks the flags (linux/if_link.h)."""
-
-    prefix = "IFLA_"
-    nla_map = (
-        ("IFLA_IPVLAN_UNSPEC", "none"),
-        ("IFLA_IPVLAN_MODE", "uint16"),
-        ("IFLA_IPVLAN_FLAGS", "uint16"),
-    )
-
-
-ifinfmsg.ifinfo.data_map["macvlan"] = _Macvlan
-ifinfmsg.ifinfo.data_map["ipvlan"] = _Ipvlan
 
 
 def encode(operation: Operation) -> Request:
@@ -238,79 +178,3 @@ def query_routes(family: int) -> Request:
 def _body(message: Any) -> bytes:  # noqa: ANN401 - pyroute2 is untyped
     message.encode()
     return bytes(message.data[16:])  # what follows the header, which cni_core.rtsocket writes
-
-
-def parse_link(frame: bytes) -> Link:
-    """Read a link from a reply."""
-    message = ifinfmsg(frame)
-    message.decode()
-    info = message.get_attr("IFLA_LINKINFO")
-    kind = (info.get_attr("IFLA_INFO_KIND") if info else "") or ""
-    data = info.get_attr("IFLA_INFO_DATA") if info and kind in {"vlan", "macvlan", "ipvlan"} else None
-    vlan_id, protocol, mode, flag = _parse_kind(kind, data)
-    return Link(
-        ifindex=message["index"],
-        name=message.get_attr("IFLA_IFNAME"),
-        mac=message.get_attr("IFLA_ADDRESS") or "",
-        mtu=message.get_attr("IFLA_MTU") or 0,
-        up=bool(message["flags"] & _IFF_UP),
-        carrier=bool(message["flags"] & _IFF_LOWER_UP),
-        loopback=bool(message["flags"] & _IFF_LOOPBACK),
-        kind=kind,
-        alias=message.get_attr("IFLA_IFALIAS") or "",
-        parent_index=message.get_attr("IFLA_LINK") or 0,
-        parent_elsewhere=message.get_attr("IFLA_LINK_NETNSID") is not None,
-        vlan_id=vlan_id,
-        vlan_protocol=protocol,
-        mode=mode,
-        flag=flag,
-    )
-
-
-def _parse_kind(kind: str, data: Any) -> tuple[int, str, str, str]:  # noqa: ANN401 - untyped
-    """Return VLAN id and protocol, mode and flag of the kinds that have them."""
-    if data is None:
-        return 0, "", "", ""
-    match kind:
-        case "vlan":
-            protocol = _name_of(VLAN_PROTOCOLS, data.get_attr("IFLA_VLAN_PROTOCOL"))
-            return data.get_attr("IFLA_VLAN_ID") or 0, protocol, "", ""
-        case "macvlan":
-            return 0, "", _name_of(MACVLAN_MODES, data.get_attr("IFLA_MACVLAN_MODE")), ""
-        case _:
-            mode = _name_of(IPVLAN_MODES, data.get_attr("IFLA_IPVLAN_MODE"))
-            return 0, "", mode, _name_of(IPVLAN_FLAGS, data.get_attr("IFLA_IPVLAN_FLAGS") or 0)
-
-
-def _name_of(table: dict[str, int], number: int) -> str:
-    return next((name for name, value in table.items() if value == number), str(number))
-
-
-def parse_address(frame: bytes) -> str:
-    """Read an address, in CIDR form, from a reply."""
-    message = ifaddrmsg(frame)
-    message.decode()
-    text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-    return f"{text}/{message['prefixlen']}"
-
-
-def parse_route(frame: bytes) -> RouteEntry | None:
-    """Read a route from a reply; None for one without a single device."""
-    message = rtmsg(frame)
-    message.decode()
-    oif = message.get_attr("RTA_OIF")
-    if oif is None or message["type"] != _RTN_UNICAST:
-        return None
-    metrics = message.get_attr("RTA_METRICS")
-    destination = message.get_attr("RTA_DST") or _ANY[message["family"]]
-    return RouteEntry(
-        dst=f"{destination}/{message['dst_len']}",
-        gateway=message.get_attr("RTA_GATEWAY") or "",
-        oif=oif,
-        table=message.get_attr("RTA_TABLE") or message["table"],
-        priority=message.get_attr("RTA_PRIORITY") or 0,
-        scope=message["scope"],
-        mtu=(metrics.get_attr("RTAX_MTU") if metrics else 0) or 0,
-        advmss=(metrics.get_attr("RTAX_ADVMSS") if metrics else 0) or 0,
-        proto=message["proto"],
-    )

@@ -121,7 +121,7 @@ def _addresses(
     if ipam is None:
         return previous or Result()
     result = delegate.ipam_add(invocation, ipam.type, ipam.timeout_s)
-    undo.push(lambda: delegate.ipam_delete(invocation, ipam.type, ipam.timeout_s))
+    undo.push(lambda: delegate.ipam_run(invocation, ipam.type, "DEL", ipam.timeout_s))
     if not result.ips:
         raise InvalidConfig(f"IPAM plugin {ipam.type} returned no address")
     return result

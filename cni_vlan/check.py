@@ -21,7 +21,7 @@ def check(invocation: Invocation) -> None:
     found: list[str] = []
     if attachment.ipam is not None:
         try:
-            delegate.ipam_check(invocation, attachment.ipam.type, attachment.ipam.timeout_s)
+            delegate.ipam_run(invocation, attachment.ipam.type, "CHECK", attachment.ipam.timeout_s)
         except CniError as error:
             found.append(verify.lease_mismatch(error))
     with open_world(invocation) as world:

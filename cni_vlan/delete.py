@@ -22,7 +22,7 @@ def delete(invocation: Invocation) -> None:
     ipam_type = _ipam_type(invocation)
     if ipam_type:
         with failures.gathered():
-            delegate.ipam_delete(invocation, ipam_type, _timeout_s(invocation))
+            delegate.ipam_run(invocation, ipam_type, "DEL", _timeout_s(invocation))
     with failures.gathered(), open_rtnl() as rtnl:
         parent.release(Host(rtnl, Ledger()), invocation.network, invocation.key)
     failures.raise_first()
@@ -73,5 +73,5 @@ def gc(invocation: Invocation) -> None:
     ipam_type = _ipam_type(invocation)
     if ipam_type:
         with failures.gathered():
-            delegate.ipam_gc(invocation, ipam_type, _timeout_s(invocation))
+            delegate.ipam_run(invocation, ipam_type, "GC", _timeout_s(invocation))
     failures.raise_first()

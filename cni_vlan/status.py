@@ -19,7 +19,7 @@ def status(invocation: Invocation) -> None:
     try:
         Ledger().check_writable()
         if attachment.ipam is not None:
-            delegate.ipam_status(invocation, attachment.ipam.type, attachment.ipam.timeout_s)
+            delegate.ipam_run(invocation, attachment.ipam.type, "STATUS", attachment.ipam.timeout_s)
     except NotAvailable:
         raise
     except CniError as error:

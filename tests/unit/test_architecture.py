@@ -18,7 +18,7 @@ PURE = {
 }  # fmt: skip
 IMPURE = {"os", "socket", "subprocess", "pyroute2", "pydantic", "filelock", "fcntl", "ctypes"}
 HOMES = {
-    "pyroute2": {"cni_core.rtmessages"},
+    "pyroute2": {"cni_core.rtcodecs"},
     "pydantic": {"cni_core.validation"},
     "filelock": {"cni_core.lock"},
     "ctypes": {"cni_core.netns"},
@@ -103,7 +103,7 @@ def test_cni_ipam_never_loads_pyroute2() -> None:
 
 
 def test_only_the_message_codecs_of_pyroute2_are_loaded() -> None:
-    script = "import cni_core.rtmessages, sys; print('asyncio' in sys.modules)"
+    script = "import cni_core.netlink, sys; print('asyncio' in sys.modules)"
     shown = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
     )

@@ -1,0 +1,173 @@
+"""The subnets and ranges of a configuration as range sets; what is wrong with them is collected."""
+
+import ipaddress
+from collections.abc import Sequence
+from typing import NotRequired, TypedDict
+
+from cni_ipam.ranges import Interval, Network, Range, RangeSet, edges, first_usable
+
+NO_GATEWAY = "none"
+
+
+class Subnet(TypedDict):
+    """A subnet or range as configured; the keys are spelled as in JSON."""
+
+    subnet: str
+    ipRange: NotRequired[str]
+    rangeStart: NotRequired[str]
+    rangeEnd: NotRequired[str]
+    gateway: NotRequired[str]
+    auxAddresses: NotRequired[dict[str, str]]
+    exclude: NotRequired[list[str]]
+
+
+def range_sets(
+    named: Sequence[tuple[str, Sequence[Subnet]]], subnets: Sequence[Subnet], problems: list[str]
+) -> list[RangeSet]:
+    """Return a range set for each named list, and for Docker-style subnets one for each family."""
+    sets: list[list[Range]] = []
+    for path, items in named:
+        if not items:
+            problems.append(f"{path}: empty range set")
+        sets.append(_ranges(path, items, problems))
+    sets += _by_family(_ranges("ipam.subnets", subnets, problems))
+    problems += _overlap_problems(sets)
+    problems += [f"ipam: mixed address families in {_shown(s)}" for s in sets if _mixed(s)]
+    return [RangeSet(tuple(ranges)) for ranges in sets if ranges]
+
+
+def _ranges(path: str, items: Sequence[Subnet], problems: list[str]) -> list[Range]:
+    found = []
+    for at, item in enumerate(items):
+        where = path if path == "ipam" else f"{path}.{at}"
+        parsed = _range(item, where, problems)
+        if parsed is not None:
+            found.append(parsed)
+    return found
+
+
+def _by_family(ranges: Sequence[Range]) -> list[list[Range]]:
+    """Return Docker's grouping: one address of each family, from the first subnet with room."""
+    families = [[item for item in ranges if item.version == version] for version in (4, 6)]
+    return [family for family in families if family]
+
+
+def _range(conf: Subnet, path: str, problems: list[str]) -> Range | None:
+    try:
+        subnet = ipaddress.ip_network(conf["subnet"])
+    except ValueError:
+        problems.append(f"{path}.subnet {conf['subnet']}: {_subnet_problem(conf['subnet'])}")
+        return None
+    fault = len(problems)
+    first, last = _bounds(conf, subnet, path, problems)
+    gateway = _gateway(conf.get("gateway", ""), subnet, path, problems)
+    reserved = [(number, number) for number in edges(subnet)]
+    for name, text in conf.get("auxAddresses", {}).items():
+        reserved += _holes(text, subnet, f"{path}.auxAddresses.{name}", problems)
+    for at, text in enumerate(conf.get("exclude", ())):
+        reserved += _holes(text, subnet, f"{path}.exclude.{at}", problems)
+    if len(problems) > fault:
+        return None
+    if gateway and ipaddress.ip_address(gateway) in subnet:
+        reserved.append((int(ipaddress.ip_address(gateway)),) * 2)
+    found = Range(subnet, first, last, gateway, tuple(sorted(reserved)))
+    if not found.free_intervals():
+        problems.append(f"{path}.subnet {conf['subnet']}: too small to allocate from, all is reserved")
+    return found
+
+
+def _subnet_problem(text: str) -> str:
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return "not a subnet in CIDR form"
+    return (
+        "Network has host bits set. For a subnet mask of length"
+        f" {network.prefixlen} the network address is {network.network_address}"
+    )
+
+
+def _bounds(conf: Subnet, subnet: Network, path: str, problems: list[str]) -> tuple[int, int]:
+    first, last = int(subnet.network_address), int(subnet[-1])
+    if conf.get("ipRange", ""):
+        if conf.get("rangeStart", "") or conf.get("rangeEnd", ""):
+            problems.append(f"{path}: ipRange excludes rangeStart and rangeEnd")
+        holes = _holes(conf.get("ipRange", ""), subnet, f"{path}.ipRange", problems)
+        return holes[0] if holes else (first, last)
+    if conf.get("rangeStart", ""):
+        first = _inside(conf.get("rangeStart", ""), subnet, f"{path}.rangeStart", problems) or first
+    if conf.get("rangeEnd", ""):
+        last = _inside(conf.get("rangeEnd", ""), subnet, f"{path}.rangeEnd", problems) or last
+    if first > last:
+        problems.append(
+            f"{path}: rangeStart {conf.get('rangeStart', '')} is after rangeEnd {conf.get('rangeEnd', '')}"
+        )
+    return first, last
+
+
+def _inside(text: str, subnet: Network, path: str, problems: list[str]) -> int | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        problems.append(f"{path} {text}: not an IP address")
+        return None
+    if address not in subnet:
+        problems.append(f"{path} {text}: not in network {subnet}")
+        return None
+    return int(address)
+
+
+def _holes(text: str, subnet: Network, path: str, problems: list[str]) -> list[Interval]:
+    """Return the interval of an address, a range `first-last` or a CIDR inside a subnet."""
+    start, dash, end = text.partition("-")
+    if dash:
+        ends = [_inside(part.strip(), subnet, path, problems) for part in (start, end)]
+        if ends[0] is None or ends[1] is None:
+            return []
+        if ends[0] > ends[1]:
+            problems.append(f"{path} {text}: ends before it starts")
+        return [(ends[0], ends[1])]
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        problems.append(f"{path} {text}: not an address, range or CIDR")
+        return []
+    first, last = network[0], network[-1]
+    if first not in subnet or last not in subnet:
+        problems.append(f"{path} {text}: not in network {subnet}")
+        return []
+    return [(int(first), int(last))]
+
+
+def _gateway(text: str, subnet: Network, path: str, problems: list[str]) -> str:
+    if text == NO_GATEWAY:
+        return ""
+    if not text:
+        return first_usable(subnet)
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        problems.append(f"{path}.gateway {text}: not an IP address, nor {NO_GATEWAY!r}")
+        return ""
+    if address.version != subnet.version:
+        problems.append(f"{path}.gateway {text}: of another family than {subnet}")
+    return str(address)
+
+
+def _overlap_problems(sets: Sequence[Sequence[Range]]) -> list[str]:
+    """Return a problem for every two ranges that overlap, within a set and between sets."""
+    ranges = [item for ranges in sets for item in ranges]
+    return [
+        f"ipam: subnets {one.subnet} and {other.subnet} overlap in {one.describe()} and {other.describe()}"
+        for at, one in enumerate(ranges)
+        for other in ranges[at + 1 :]
+        if one.version == other.version and one.first <= other.last and other.first <= one.last
+    ]
+
+
+def _mixed(ranges: Sequence[Range]) -> bool:
+    return len({item.version for item in ranges}) > 1
+
+
+def _shown(ranges: Sequence[Range]) -> str:
+    return ", ".join(str(item.subnet) for item in ranges)

@@ -36,12 +36,6 @@ class Link(NamedTuple):
     flag: str = ""
 
 
-class Address(NamedTuple):
-    """An address of a link in CIDR form."""
-
-    address: str
-
-
 class RouteEntry(NamedTuple):
     """A route of the kernel. `dst` in CIDR form, `gateway` "" for a device route."""
 

@@ -1,6 +1,5 @@
 """ADD: strict; it stops at the first fault and undoes what it did."""
 
-import os
 from collections.abc import Callable
 from typing import Self
 
@@ -13,7 +12,7 @@ from cni_core.netlink import Rtnl
 from cni_core.result import Result, is_ipv6
 from cni_core.sysctl import write_sysctls
 from cni_vlan import guards, parent, plan
-from cni_vlan.attachment import Attachment, child_alias
+from cni_vlan.attachment import Attachment, child_alias, temporary_name
 from cni_vlan.world import World, open_world, previous_result, resolve
 
 
@@ -89,7 +88,7 @@ def _create_child(
 
     The kernel first makes it in the namespace of the request, where eth0 is taken on any host.
     """
-    temporary = "v" + os.urandom(7).hex()
+    temporary = temporary_name(invocation.key)
     world.below(attachment).apply([plan.child(attachment, link, temporary, world.sandbox.fd)])
     undo.push(lambda: _delete_named(world.inside, temporary))
     child = world.inside.find_link(name=temporary)

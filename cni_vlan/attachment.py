@@ -120,6 +120,11 @@ def short_name(name: str, prefix: str = "v-") -> str:
     return prefix + hashlib.sha256(name.encode()).hexdigest()[: IFNAME_BYTES - len(prefix)]
 
 
+def temporary_name(key: str) -> str:
+    """Return the name that a child has until it has its own, known to the DEL of a killed ADD."""
+    return "v" + hashlib.sha256(key.encode()).hexdigest()[: IFNAME_BYTES - 1]
+
+
 def child_alias(network: str, container_id: str) -> str:
     """Return the text that marks a child, by which DEL knows whose link it is about to delete."""
     return f"{ALIAS} child: {container_id} {network}"[:255]

@@ -7,7 +7,7 @@ from cni_core.links import DeleteLink, Link
 from cni_core.netlink import open_rtnl
 from cni_core.netns import SandboxGone, open_sandbox
 from cni_vlan import parent
-from cni_vlan.attachment import child_alias
+from cni_vlan.attachment import child_alias, temporary_name
 from cni_vlan.ledger import Ledger
 from cni_vlan.parent import Host
 
@@ -46,9 +46,10 @@ def _delete_child(invocation: Invocation) -> None:
     try:
         with open_sandbox(invocation.netns, invocation.netns_fd) as sandbox:
             with open_rtnl(sandbox) as inside:
-                link = inside.find_link(name=invocation.ifname)
-                if link is not None and _is_ours(link, invocation):
-                    inside.apply([DeleteLink(link.ifindex, link.name)])
+                for name in (invocation.ifname, temporary_name(invocation.key)):
+                    link = inside.find_link(name=name)
+                    if link is not None and _is_ours(link, invocation):
+                        inside.apply([DeleteLink(link.ifindex, link.name)])
     except SandboxGone:
         return
 

@@ -43,6 +43,21 @@ def _write_all(fd: int, data: bytes) -> None:
         data = data[os.write(fd, data) :]
 
 
+def overwrite_file(path: str, text: str) -> None:
+    """Write a short text of always the same length over a file, for a hint that may be lost with the power.
+
+    A rename over an existing file makes ext4 write it out at once (its auto_da_alloc): 90 us, and a disk.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _write_all(fd, text.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise IoFailure(f"write {path}: {error.strerror}") from error
+
+
 def read_file(path: str) -> str | None:
     """Return a file's text, None if it is absent."""
     try:

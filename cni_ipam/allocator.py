@@ -62,6 +62,8 @@ def _first_free(
     part: Interval, ordered: Sequence[Interval], version: int, identity: str, occupancy: Occupancy
 ) -> int | None:
     first, last = part
+    if not occupancy.is_taken(version, first):
+        return first  # nearly always so, and cheaper than the look at a whole block
     for block in _open_blocks(part, version, identity, occupancy):
         start = block << BLOCK_BITS
         allowed = clip(ordered, start, start + _BLOCK_SIZE - 1)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ def start(code: str, *arguments: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another process does."""
+    give_up = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.005)
+
+
 def test_no_increment_is_lost(tmp_path: Path) -> None:
     counter = tmp_path / "counter"
     counter.write_text("0")
@@ -60,6 +69,39 @@ def test_the_deadline_is_an_error_that_says_try_again(tmp_path: Path) -> None:
     holder.communicate()
     with locked(str(tmp_path / "lock"), 5):
         pass  # the kernel gave back what the killed process held
+
+
+TELL = """
+import sys
+from cni_core.lock import locked
+with locked(sys.argv[1]):
+    with open(sys.argv[2], "a") as told:
+        told.write(sys.argv[3])
+"""
+
+
+def waiting_for(path: Path) -> int:
+    """How many wait for a lock in the kernel (proc_locks(5): "->" marks a waiter)."""
+    inode = f":{path.stat().st_ino} "
+    return sum("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
+
+
+def test_who_waited_longer_goes_first(tmp_path: Path) -> None:
+    lock, told = tmp_path / "lock", tmp_path / "told"
+    holder = start(HOLD, lock)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    waiters = []
+    for letter in "abcde":
+        command = [sys.executable, "-c", TELL, str(lock), str(told), letter]
+        waiters.append(subprocess.Popen(command, cwd=ROOT))
+        until(lambda: waiting_for(lock) == len(waiters))
+
+    holder.kill()
+    holder.communicate()
+
+    assert [waiter.wait(60) for waiter in waiters] == [0] * 5
+    assert told.read_text() == "abcde"
 
 
 def test_a_lock_file_removed_by_its_holder_locks_all_the_same(tmp_path: Path) -> None:

@@ -55,7 +55,9 @@ def run(name: str, load: Callable[[], Commands], edges: Edges, builtins: Builtin
     command = edges.environ.get("CNI_COMMAND")
     if not command:
         versions = ", ".join(SUPPORTED)
-        edges.write_stderr(f"{name}: a CNI plugin; CNI protocol versions supported: {versions}\n")
+        edges.write_stderr(
+            f"{name}: a CNI plugin; CNI protocol versions supported: {versions}\n{name} --help: for people\n"
+        )
         return 0
     if command == "VERSION":
         _emit(edges, {"cniVersion": LATEST, "supportedVersions": list(SUPPORTED)})
@@ -146,7 +148,15 @@ def _on_sigterm(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise TryAgainLater("stopped by SIGTERM before the end; what was begun was undone")
 
 
-def main(name: str, load: Callable[[], Commands], builtins: Builtins) -> int:
-    """Run this process as a plugin: a SIGTERM becomes an error, so that undo still happens."""
+def main(
+    name: str, load: Callable[[], Commands], builtins: Builtins, command_line: Callable[[], object]
+) -> int:
+    """Run this process as a plugin, or, called by a person with arguments, as a command-line tool.
+
+    A SIGTERM becomes an error, so that undo still happens.
+    """
+    if not os.environ.get("CNI_COMMAND") and len(sys.argv) > 1:
+        command_line()
+        return 0
     signal.signal(signal.SIGTERM, _on_sigterm)
     return run(name, load, process_edges(), builtins)

@@ -11,9 +11,16 @@ def load_commands() -> Commands:
     return commands
 
 
+def command_line() -> None:
+    """Run the tool for operators; exits the process."""
+    from cni_ipam.cli import tool
+
+    tool(prog_name="cni-ipam")
+
+
 def main() -> int:
     """Run this process as cni-ipam."""
-    return plugin.main("cni-ipam", load_commands, {})
+    return plugin.main("cni-ipam", load_commands, {}, command_line)
 
 
 if __name__ == "__main__":

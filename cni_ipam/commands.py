@@ -11,10 +11,11 @@ from cni_core.errors import (
 )
 from cni_core.invocation import Invocation, section, valid_attachments
 from cni_core.result import DNS, IPConfig, Result, Route, is_ipv6, parse_result
-from cni_ipam import allocator, defaults
+from cni_ipam import allocator, defaults, poolfile
 from cni_ipam.allocator import Choice
+from cni_ipam.owner import Owner, timestamp
 from cni_ipam.ranges import RangeSet
-from cni_ipam.store import DATA_DIR, Owner, Store, now
+from cni_ipam.store import DATA_DIR, Store
 
 if TYPE_CHECKING:
     from cni_ipam.config import Request
@@ -55,8 +56,8 @@ def _range_sets(invocation: Invocation, request: "Request") -> tuple[RangeSet, .
         return defaults.default_range_sets(
             request.data_dir, request.pool, invocation.network, ipv6=request.ipv6
         )
-    if defaults.record(request.data_dir, request.pool, invocation.network, request.range_sets):
-        for text in defaults.overlaps(request.data_dir, request.pool, request.range_sets):
+    if poolfile.record(request.data_dir, request.pool, invocation.network, request.range_sets):
+        for text in poolfile.overlaps(request.data_dir, request.pool, request.range_sets):
             invocation.warn(f"{text}: give both networks the same pool")
     return request.range_sets
 
@@ -73,7 +74,7 @@ def _owner(invocation: Invocation, choices: list[Choice]) -> Owner:
     parts = [invocation.args.get(f"K8S_POD_{name}", "") for name in ("NAMESPACE", "NAME", "UID")]
     pod = "/".join(parts[:2]) + (f" {parts[2]}" if parts[2] else "") if parts[1] else ""
     addresses = tuple(choice.cidr for choice in choices)
-    return Owner(invocation.container_id, invocation.ifname, invocation.network, addresses, pod, now())
+    return Owner(invocation.container_id, invocation.ifname, invocation.network, addresses, pod, timestamp())
 
 
 def _implied_defaults(ips: tuple[IPConfig, ...]) -> tuple[Route, ...]:
@@ -134,7 +135,7 @@ def status(invocation: Invocation) -> None:
             store.check_writable()
             for range_set in _range_sets(invocation, request):
                 allocator.allocate(range_set, store, store.cursor(range_set.identity()))
-        for text in defaults.overlaps(request.data_dir, request.pool, request.range_sets):
+        for text in poolfile.overlaps(request.data_dir, request.pool, request.range_sets):
             invocation.warn(f"{text}: give both networks the same pool")
     except CniError as error:
         raise NotAvailable(f"pool {request.pool}: {error.msg}", error.details) from error

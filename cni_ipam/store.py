@@ -14,39 +14,23 @@ to the disk.
 import contextlib
 import ipaddress
 import os
+import re
 import socket
-import time
-from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterator
 
 from cni_core import statefile
 from cni_core.boot import boot_id
 from cni_core.errors import IoFailure
 from cni_core.lock import locked
+from cni_ipam import owner as owner_text
 from cni_ipam.allocator import BLOCK_BITS, GROUP_BITS
+from cni_ipam.owner import Owner
 from cni_ipam.ranges import to_address
 
 DATA_DIR = "/var/lib/cni/cni-ipam"
-FORMAT = "cni-ipam lease 1"
 _SWEEP = 200  # entries of earlier boots removed in one call, so that no call is slow
 _ADDRESS_WIDTH = 39  # of the longest IPv6 address, as text
-_OWN = frozenset({"lock", "cursors", "pool", "probe", ".new"})
-
-
-class Owner(NamedTuple):
-    """Whose addresses these are. Addresses in CIDR form; `since` in UTC."""
-
-    container_id: str
-    ifname: str
-    network: str
-    addresses: tuple[str, ...]
-    pod: str = ""
-    since: str = ""
-
-    @property
-    def key(self) -> str:
-        """The attachment's key."""
-        return f"{self.container_id}:{self.ifname}"
+_BOOT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # nothing else is swept away
 
 
 class Store:
@@ -84,6 +68,13 @@ class Store:
         """Return the taken addresses of a block."""
         names = statefile.list_directory(self._block_path(version, block))
         return {_number(version, name) for name in names}
+
+    def all_taken(self, version: int) -> Iterator[int]:
+        """Yield every taken address of an IP version."""
+        directory = os.path.join(self._current, "leases")
+        for name in statefile.list_directory(directory):
+            if ipaddress.ip_address(name).version == version:
+                yield from self.taken(version, _number(version, name) >> BLOCK_BITS)
 
     def is_taken(self, version: int, number: int) -> bool:
         """Tell whether one address is taken."""
@@ -141,13 +132,13 @@ class Store:
     def owner(self, key: str) -> Owner | None:
         """Return what an attachment holds, None if nothing."""
         text = statefile.read_file(self._owner_path(key))
-        return None if text is None else _parse(text)
+        return None if text is None else owner_text.parse(text)
 
     def write(self, owner: Owner) -> None:
         """Lease addresses to an attachment: first its own file, then a name for each address."""
         path = self._owner_path(owner.key)
         statefile.make_directory(os.path.dirname(path))
-        statefile.write_file(path, _render(owner, self._boot))
+        statefile.write_file(path, owner_text.render(owner, self._boot))
         for address in owner.addresses:
             lease = self._lease_path(address)
             try:
@@ -180,19 +171,27 @@ class Store:
             statefile.remove_directory(os.path.dirname(lease))
         statefile.remove_file(self._owner_path(owner.key))
 
-    def owners(self) -> Iterator[Owner]:
-        """Yield every attachment that holds addresses."""
-        directory = os.path.join(self._current, "owners")
+    def boots(self) -> list[str]:
+        """Return the boots that have leases, this one first; those of the others are void."""
+        others = [name for name in statefile.list_directory(self.directory) if self._is_earlier(name)]
+        return [self._boot, *sorted(others)]
+
+    def _is_earlier(self, name: str) -> bool:
+        return name != self._boot and _BOOT.fullmatch(name) is not None
+
+    def owners(self, boot: str = "") -> Iterator[Owner]:
+        """Yield every attachment that holds addresses, or that held some in an earlier boot."""
+        directory = os.path.join(self.directory, boot or self._boot, "owners")
         for name in statefile.list_directory(directory):
             text = statefile.read_file(os.path.join(directory, name))
             if text is not None and name != ".new":
-                yield _parse(text)
+                yield owner_text.parse(text)
 
     def _sweep(self) -> None:
         """Remove some of what earlier boots left."""
         left = _SWEEP
         for name in statefile.list_directory(self.directory):
-            if name not in _OWN and name != self._boot:
+            if self._is_earlier(name):
                 left = _remove_tree(os.path.join(self.directory, name), left)
 
 
@@ -216,34 +215,3 @@ def _number(version: int, name: str) -> int:
     """Return the address that a file is named by, five times faster than `ipaddress` does."""
     family = socket.AF_INET if version == 4 else socket.AF_INET6  # noqa: PLR2004 - the IP version
     return int.from_bytes(socket.inet_pton(family, name))
-
-
-def now() -> str:
-    """Return the time, in UTC, as it is written into a lease."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _render(owner: Owner, boot: str) -> str:
-    lines: Sequence[tuple[str, str]] = (
-        ("container", owner.container_id),
-        ("interface", owner.ifname),
-        ("network", owner.network),
-        *(("address", address) for address in owner.addresses),
-        ("pod", owner.pod),
-        ("boot", boot),
-        ("since", owner.since),
-    )
-    return "\n".join([FORMAT, *(f"{key} {value}" for key, value in lines if value), ""])
-
-
-def _parse(text: str) -> Owner:
-    fields: dict[str, list[str]] = {}
-    for line in text.splitlines()[1:]:
-        key, _space, value = line.partition(" ")
-        fields.setdefault(key, []).append(value)
-
-    def one(key: str) -> str:
-        return fields.get(key, [""])[0]
-
-    addresses = tuple(fields.get("address", ()))
-    return Owner(one("container"), one("interface"), one("network"), addresses, one("pod"), one("since"))

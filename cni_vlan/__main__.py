@@ -18,9 +18,16 @@ def load_ipam_commands() -> Commands:
     return commands
 
 
+def command_line() -> None:
+    """Run the tool for operators; exits the process."""
+    from cni_vlan.cli import tool
+
+    tool(prog_name="cni-vlan")
+
+
 def main() -> int:
     """Run this process as cni-vlan."""
-    return plugin.main("cni-vlan", load_commands, {"cni-ipam": load_ipam_commands})
+    return plugin.main("cni-vlan", load_commands, {"cni-ipam": load_ipam_commands}, command_line)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,200 @@
+"""What operators use cni-ipam for: looking at leases and pools, releasing, taking over from host-local."""
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from cni_core.errors import CniError, InvalidConfig
+from cni_core.lock import locked
+from cni_core.netfile import asked_by_hand, read_plugins
+from cni_ipam import config, hostlocal, inventory, poolfile
+from cni_ipam.inventory import Held, Usage
+from cni_ipam.store import DATA_DIR, Store
+
+_BAR = 20  # characters
+_data_dir = click.option(
+    "--data-dir", default=DATA_DIR, show_default=True, help="Where the leases are (key dataDir)."
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cni-vlan")
+def tool() -> None:
+    """Look after the addresses that cni-ipam leases to pods.
+
+    As a CNI plugin it is run by a container runtime, which sets CNI_COMMAND.
+    """
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Show an error of ours as the tool's."""
+    try:
+        yield
+    except CniError as error:
+        raise click.ClickException(f"{error.msg} (CNI code {error.code})") from error
+
+
+@tool.command()
+@click.option("--network", help="Only this network's.")
+@_as_json
+@_data_dir
+def leases(network: str | None, *, as_json: bool, data_dir: str) -> None:
+    """List the leased addresses; void ones are of an earlier boot and free."""
+    with _failures():
+        every = sorted(inventory.leases(data_dir), key=inventory.by_address)
+    found = [held for held in every if network in {None, held.owner.network}]
+    if as_json:
+        click.echo(json.dumps([_lease_json(held) for held in found], indent=2))
+        return
+    rows = [_lease_row(held) for held in found]
+    _table(("ADDRESS", "NETWORK", "POD", "CONTAINER", "INTERFACE", "SINCE", "STATE"), rows)
+
+
+def _lease_row(held: Held) -> Sequence[str]:
+    owner = held.owner
+    pod = owner.pod.partition(" ")[0] or "-"
+    state = "void" if held.void else "leased"
+    return held.address, owner.network, pod, owner.container_id[:13], owner.ifname, owner.since, state
+
+
+def _lease_json(held: Held) -> dict[str, Any]:
+    owner = held.owner
+    pod, _space, uid = owner.pod.partition(" ")
+    return {
+        "address": held.address,
+        "pool": held.pool,
+        "network": owner.network,
+        "pod": pod,
+        "podUid": uid,
+        "containerId": owner.container_id,
+        "interface": owner.ifname,
+        "since": owner.since,
+        "void": held.void,
+    }
+
+
+@tool.command()
+@_as_json
+@_data_dir
+def pools(*, as_json: bool, data_dir: str) -> None:
+    """Show how full each subnet is."""
+    with _failures():
+        found = list(inventory.usage(data_dir))
+    if as_json:
+        click.echo(json.dumps([usage._asdict() for usage in found], indent=2))
+        return
+    rows = [(*map(_short, usage), _bar(usage)) for usage in found]
+    _table(("POOL", "SUBNET", "SIZE", "USED", "FREE", "RESERVED", ""), rows)
+
+
+def _short(value: object) -> str:
+    """Return a number as people read it: an IPv6 subnet has more addresses than a column has room."""
+    return f"~2^{math.log2(value):.0f}" if isinstance(value, int) and value >= 1 << 32 else str(value)
+
+
+def _bar(usage: Usage) -> str:
+    if not usage.size:
+        return ""  # an ADD that was killed: its subnet is chosen, and not used yet
+    taken = usage.size - usage.free
+    filled = taken * _BAR // usage.size
+    if taken and not filled:
+        filled = 1  # only an empty subnet is shown as empty
+    return f"[{'#' * filled}{'.' * (_BAR - filled)}] {taken / usage.size:4.0%}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+@tool.command()
+@click.argument("address")
+@click.option("--pool", help="Of this pool, where several have the address.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_data_dir
+def release(address: str, pool: str | None, *, yes: bool, data_dir: str) -> None:
+    """Release the lease of ADDRESS, with the other addresses of the same pod interface.
+
+    A pod that still runs keeps the address, and another pod may get it: release what no pod has any more.
+    """
+    with _failures():
+        found = [
+            held
+            for held in inventory.leases(data_dir, void=False)
+            if held.address.partition("/")[0] == address and pool in {None, held.pool}
+        ]
+        if len(found) != 1:
+            where = f", in the pools {', '.join(held.pool for held in found)}: name one by --pool"
+            raise click.ClickException(f"{address}: leased {len(found)} times{where if found else ''}")
+        held, owner = found[0], found[0].owner
+        name = f"{owner.pod or owner.container_id} {owner.ifname} on {owner.network}"
+        if not yes:
+            click.confirm(f"Release {', '.join(owner.addresses)} of {name}?", abort=True)
+        store = Store(data_dir, held.pool)
+        with store.locked():
+            if store.owner(owner.key) != owner:
+                raise click.ClickException(f"{address}: its lease has changed, look again")
+            store.remove(owner)
+    click.echo(f"released {', '.join(owner.addresses)} of {name}")
+
+
+@tool.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.option("--from", "source", help="host-local's directory [default: /var/lib/cni/networks/<network>].")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+def take_over(file: str, source: str | None, *, dry_run: bool) -> None:
+    """Take over the leases of host-local for the network that FILE configures.
+
+    FILE is the network's configuration (.conf or .conflist), with "host-local" or "cni-ipam" as ipam.type. No
+    address changes, and host-local's directory is left as it is. If anything conflicts, nothing is done.
+    """
+    warnings: list[str] = []
+    with _failures():
+        conf = _with_ipam(file)
+        request = config.parse(asked_by_hand(conf, warnings))
+        directory = source or os.path.join(hostlocal.DATA_DIR, conf["name"])
+        if not os.path.isdir(directory):
+            raise click.ClickException(f"{directory}: no such directory")
+        store = Store(request.data_dir, request.pool)
+        with store.locked(), locked(hostlocal.lock_file(directory)):
+            leases_there = hostlocal.read(directory)
+            takeover = hostlocal.plan(leases_there, request.range_sets, store, conf["name"])
+            if not takeover.conflicts and not dry_run:
+                hostlocal.take_over(takeover, store)
+                hostlocal.move_cursors(directory, request.range_sets, store)
+                poolfile.record(request.data_dir, request.pool, conf["name"], request.range_sets)
+    for text in warnings:
+        click.echo(f"warning: {text}", err=True)
+    _tell(takeover, dry_run=dry_run)
+
+
+def _with_ipam(file: str) -> dict[str, Any]:
+    for conf in read_plugins(file):
+        if isinstance(conf.get("ipam"), dict):
+            return conf
+    raise InvalidConfig(f"{file}: no plugin in it has ipam")
+
+
+def _tell(takeover: hostlocal.Takeover, *, dry_run: bool) -> None:
+    for text in takeover.conflicts:
+        click.echo(f"conflict: {text}", err=True)
+    if takeover.conflicts:
+        raise click.ClickException(f"nothing was taken over: {len(takeover.conflicts)} conflicts")
+    verb = "would take over" if dry_run else "took over"
+    for owner in takeover.owners:
+        click.echo(f"{verb} {', '.join(owner.addresses)} of {owner.container_id} {owner.ifname}")
+    for address in takeover.void:
+        click.echo(f"left {address}: of an earlier boot, its pod is gone")
+    present, void = len(takeover.present), len(takeover.void)
+    click.echo(
+        f"{verb} {len(takeover.owners)} attachments; {present} were here already, {void} leases are void"
+    )

@@ -1,0 +1,116 @@
+"""Which subnets and ranges the networks of a pool have, so that others keep off them and people can see it.
+
+<data directory>/<pool>/pool    JSON: the subnets and ranges of each network, and the subnets chosen for it
+"""
+
+import ipaddress
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cni_core import statefile
+from cni_ipam.ranges import Interval, Network, RangeSet, to_address
+
+
+def pools(data_dir: str) -> list[str]:
+    """Return the names of the pools of a data directory."""
+    names = statefile.list_directory(data_dir)
+    return sorted(name for name in names if os.path.isfile(_path(data_dir, name)))
+
+
+def overlap(one: Network, other: Network) -> bool:
+    """Tell whether two subnets have an address in common."""
+    return one.version == other.version and one.overlaps(other)
+
+
+def chosen(data_dir: str, pool: str) -> list[Network]:
+    """Return the default subnets that were chosen for a pool."""
+    return [ipaddress.ip_network(text) for text in _read(data_dir, pool).get("chosen", ())]
+
+
+def choose(data_dir: str, pool: str, subnets: Sequence[Network]) -> None:
+    """Record the default subnets of a pool, to be the same after lost power."""
+    document = _read(data_dir, pool)
+    document["chosen"] = [str(subnet) for subnet in subnets]
+    _write(data_dir, pool, document, durable=True)
+
+
+def record(data_dir: str, pool: str, network: str, sets: Sequence[RangeSet]) -> bool:
+    """Record the subnets and ranges of a network that uses a pool; tell whether they are new."""
+    subnets = sorted({str(item.subnet) for range_set in sets for item in range_set.ranges})
+    ranges = [_text(range_set.version, part) for range_set in sets for part in range_set.intervals()]
+    entry = {"subnets": subnets, "ranges": ranges}
+    document = _read(data_dir, pool)
+    networks = document.setdefault("networks", {})
+    if networks.get(network) == entry:
+        return False
+    networks[network] = entry
+    _write(data_dir, pool, document, durable=False)
+    return True
+
+
+def _text(version: int, part: Interval) -> str:
+    return f"{to_address(version, part[0])}-{to_address(version, part[1])}"
+
+
+def ranges(data_dir: str, pool: str, subnet: Network) -> list[Interval]:
+    """Return what may be given out of a subnet, sorted; where networks share a pool, to any of them."""
+    found: set[Interval] = set()
+    for entry in _read(data_dir, pool).get("networks", {}).values():
+        for text in entry["ranges"]:
+            first, last = map(ipaddress.ip_address, text.split("-"))
+            if first in subnet:
+                found.add((int(first), int(last)))
+    return _merged(sorted(found))
+
+
+def _merged(parts: Sequence[Interval]) -> list[Interval]:
+    merged: list[Interval] = []
+    for first, last in parts:
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def subnets(data_dir: str, pool: str) -> list[Network]:
+    """Return every subnet of a pool."""
+    document = _read(data_dir, pool)
+    named = [text for entry in document.get("networks", {}).values() for text in entry["subnets"]]
+    unique = {ipaddress.ip_network(text) for text in (*named, *document.get("chosen", ()))}
+    return sorted(unique, key=lambda subnet: (subnet.version, int(subnet.network_address)))
+
+
+def overlaps(data_dir: str, pool: str, sets: Sequence[RangeSet]) -> list[str]:
+    """Describe each subnet of the sets that overlaps one of another pool: addresses may be given twice."""
+    ours = {item.subnet for range_set in sets for item in range_set.ranges}
+    return sorted(
+        {
+            f"subnet {subnet} of pool {pool} overlaps {theirs} of pool {other}"
+            for other, theirs in of_other_pools(data_dir, pool)
+            for subnet in ours
+            if overlap(subnet, theirs)
+        }
+    )
+
+
+def of_other_pools(data_dir: str, pool: str) -> Iterator[tuple[str, Network]]:
+    """Yield pool and subnet of every network on the node that does not use a pool."""
+    for other in pools(data_dir):
+        if other != pool:
+            yield from ((other, subnet) for subnet in subnets(data_dir, other))
+
+
+def _path(data_dir: str, pool: str) -> str:
+    return os.path.join(data_dir, pool, "pool")
+
+
+def _read(data_dir: str, pool: str) -> dict[str, Any]:
+    return statefile.read_json(_path(data_dir, pool)) or {"version": 1}
+
+
+def _write(data_dir: str, pool: str, document: dict[str, Any], *, durable: bool) -> None:
+    statefile.make_directory(os.path.join(data_dir, pool))
+    statefile.write_file(_path(data_dir, pool), json.dumps(document, indent=2) + "\n", durable=durable)

@@ -1,5 +1,5 @@
 # Every target does its own set-up. `make demo` and `make test` work on a fresh Debian machine, as root.
-.PHONY: demo test lint unit store kernel lock clean
+.PHONY: demo test lint unit store kernel power bench bench-quick lock clean
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 SHELL := /bin/bash
@@ -25,12 +25,17 @@ unit: $(STAMP)
 
 store: $(STAMP)
 	@echo "== the lease store, with real processes"
+	$(PY) -m conformance.lab.tools strace host-local
 	$(PY) -m pytest -q $(or $(ARGS),-n 2 tests/store)
 
 kernel: $(STAMP)
 	@$(PY) -m conformance.lab -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),-n 2 tests/kernel)
 
-test: lint unit store kernel
+power: $(STAMP)
+	@echo "== loss of power"
+	$(PY) -m pytest -q tests/power $(ARGS)
+
+test: lint unit store kernel power
 
 lock: $(STAMP)
 	@.venv/bin/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \

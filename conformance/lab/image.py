@@ -5,23 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from conformance.lab import stage
+from conformance.lab import stage, tools
+from conformance.lab.tools import step
 
-# Of this machine, to build and run nodes.
-TOOLS = {
-    "qemu-system-x86_64": "qemu-system-x86",
-    "mmdebstrap": "mmdebstrap",
-    "mke2fs": "e2fsprogs",
-    "busybox": "busybox-static",
-    "cpio": "cpio",
-    "ip": "iproute2",
-    "git": "git",
-}
 # Of a node.
 PACKAGES = (
     "bash busybox-static conmon containerd containernetworking-plugins crun ethtool iproute2 iputils-ping"
@@ -48,7 +38,7 @@ def cache_directory() -> Path:
 
 def build() -> Image:
     """Return the image, building what is not in the cache."""
-    _install_tools()
+    tools.install("qemu-system-x86_64", "mmdebstrap", "mke2fs", "busybox", "cpio", "ip", "git")
     suite = _suite()
     root = _cached(
         "node", [suite, *PACKAGES, *BOOT_MODULES, (_HERE / "init").read_text(), _SIZE], _build_root
@@ -56,22 +46,6 @@ def build() -> Image:
     lock = (_HERE.parents[1] / "requirements.lock").read_text()
     libraries = _cached("libraries", [lock, sys.version], _build_libraries)
     return Image(root / "vmlinuz", root / "initramfs", root / "root.img", libraries / "libraries.img")
-
-
-def _install_tools() -> None:
-    packages = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
-    if not packages:
-        return
-    with _step(f"installing {' '.join(packages)}"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        apt = ["apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"]
-        subprocess.run([*apt, "update"], check=True, env=environment)
-        subprocess.run(
-            [*apt, "install", "-y", "--no-install-recommends", *packages],
-            check=True,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-        )
 
 
 def _suite() -> str:
@@ -108,7 +82,7 @@ def _cached(name: str, parts: list[str], make: Callable[[Path], None]) -> Path:
 
 def _build_root(target: Path) -> None:
     tree = target / "tree"
-    with _step(f"building a node from Debian {_suite()} packages (once, about 40 s)"):
+    with step(f"building a node from Debian {_suite()} packages (once, about 40 s)"):
         subprocess.run(
             [*_MMDEBSTRAP, f"--include={','.join(PACKAGES)}", _suite(), str(tree), *_sources()],
             check=True,
@@ -117,7 +91,7 @@ def _build_root(target: Path) -> None:
         for mount_point in ("libraries", "project"):
             (tree / "opt" / mount_point).mkdir()
         (tree / "etc" / "hostname").write_text("node\n")
-    with _step("packing its disk image"):
+    with step("packing its disk image"):
         kernel = next((tree / "boot").glob("vmlinuz-*"))
         shutil.copy2(kernel, target / "vmlinuz")
         _build_initramfs(tree, target)
@@ -145,7 +119,7 @@ def _build_initramfs(tree: Path, target: Path) -> None:
 
 
 def _build_libraries(target: Path) -> None:
-    with _step("packing the Python libraries for the node"):
+    with step("packing the Python libraries for the node"):
         stage.copy_libraries(target / "tree")
         make_disk(target / "libraries.img", target / "tree", "300M")
         shutil.rmtree(target / "tree")
@@ -156,18 +130,3 @@ def make_disk(image: Path, tree: Path, size: str) -> None:
     subprocess.run(
         ["mke2fs", "-q", "-t", "ext4", "-d", tree, image, size], check=True, stdout=subprocess.DEVNULL
     )
-
-
-class _step:  # noqa: N801 - used as a verb
-    """Say what takes long, and how long it took."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-
-    def __enter__(self) -> None:
-        print(f"lab: {self.what} ...", file=sys.stderr, flush=True)
-        self.start = time.monotonic()
-
-    def __exit__(self, *exception: object) -> None:
-        took = time.monotonic() - self.start
-        print(f"lab: {'failed' if exception[0] else 'done'} after {took:.0f} s", file=sys.stderr, flush=True)

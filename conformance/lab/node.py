@@ -5,36 +5,52 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from conformance.lab import image, stage
 
 _MEMORY = "3G"
-_LOST = 125  # the node went away before it said how the command ended
+LOST = 125  # the node went away before it said how the command ended
 
 
-def run(project: Path, command: list[str]) -> int:
+def run(
+    project: Path, command: list[str], data: Path | None = None, cut: Callable[[str], bool] | None = None
+) -> int:
+    """Run a command on a node; return its exit status.
+
+    `data` is a disk that lasts, /dev/vdd. `cut` is shown each piece of output; if it says so, power is lost.
+    """
     built = image.build()
     with stage.scratch_directory() as scratch:
         disk = scratch / "project.img"
         _make_project_disk(project, command, scratch / "project", disk)
         status = scratch / "status"
         console = scratch / "console"
-        complaints = _boot(built, disk, status, console)
+        disks = [disk, data] if data else [disk]
+        complaints = _boot(_Machine(built, disks, status, console), cut or (lambda _output: False))
         text = status.read_text().strip() if status.exists() else ""
         if not text:
             print(f"lab: the node was lost\n{console.read_text()[-3000:]}", file=sys.stderr)
             print(complaints, file=sys.stderr)
-            return _LOST
+            return LOST
         return int(text)
 
 
-def _boot(built: image.Image, disk: Path, status: Path, console: Path) -> str:
+class _Machine(NamedTuple):
+    built: image.Image
+    disks: list[Path]
+    status: Path
+    console: Path
+
+
+def _boot(machine: _Machine, cut: Callable[[str], bool]) -> str:
     """Run the node until it is off, copying its output live; return what QEMU complained about."""
     # Not QEMU's stdio: at the end of stdin it takes the port for disconnected, and the node waits for ever.
     reading, writing = os.pipe()
     process = subprocess.Popen(
-        _qemu(built, disk, f"/dev/fd/{writing}", status, console),
+        _qemu(machine, f"/dev/fd/{writing}"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -45,6 +61,8 @@ def _boot(built: image.Image, disk: Path, status: Path, console: Path) -> str:
         while data := os.read(reading, 65536):
             sys.stdout.buffer.write(data)
             sys.stdout.flush()
+            if cut(data.decode(errors="replace")):
+                process.kill()
         return process.communicate()[1].decode()
     finally:
         process.kill()
@@ -78,7 +96,7 @@ def _script(command: list[str]) -> str:
     return "\n".join([*exports, f"exec {shlex.join(command)}", ""])
 
 
-def _qemu(built: image.Image, project: Path, output: str, status: Path, console: Path) -> list[str]:
+def _qemu(machine: _Machine, output: str) -> list[str]:
     def drive(path: Path, options: str = "") -> list[str]:
         return ["-drive", f"file={path},if=virtio,format=raw,cache=unsafe{options}"]
 
@@ -88,13 +106,13 @@ def _qemu(built: image.Image, project: Path, output: str, status: Path, console:
     return [
         *"qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2".split(),
         *f"-m {_MEMORY} -display none -no-reboot -nic none -monitor none".split(),
-        *["-kernel", str(built.kernel), "-initrd", str(built.initramfs)],
+        *["-kernel", str(machine.built.kernel), "-initrd", str(machine.built.initramfs)],
         *["-append", "console=ttyS0 quiet panic=-1"],
-        *["-serial", f"file:{console}"],
-        *drive(built.root, ",snapshot=on"),
-        *drive(built.libraries, ",readonly=on"),
-        *drive(project),
+        *["-serial", f"file:{machine.console}"],
+        *drive(machine.built.root, ",snapshot=on"),
+        *drive(machine.built.libraries, ",readonly=on"),
+        *(option for disk in machine.disks for option in drive(disk)),
         *["-device", "virtio-serial-pci"],
         *port("output", f"file,path={output},append=on"),
-        *port("status", f"file,path={status}"),
+        *port("status", f"file,path={machine.status}"),
     ]

@@ -23,7 +23,7 @@ class Point(NamedTuple):
     """The n-th call of one kind that a process makes."""
 
     name: str
-    count: int
+    nth: int
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def killed_everywhere(ipam: Ipam, verb: str, tmp_path: Path) -> Iterator[Point]:
     assert {"rename", "link", "unlink"} & {point.name for point in found}
     for point in found:
         copy(base, ipam.data_dir)
-        inject = f"inject={point.name}:signal=KILL:when={point.count}"
+        inject = f"inject={point.name}:signal=KILL:when={point.nth}"
         killed = ipam.call(verb, "victim", before=traced(log, "-e", inject))
         assert "killed by SIGKILL" in log.read_text(), (point, killed)
         yield point
@@ -107,7 +107,7 @@ def leftovers(ipam: Ipam) -> list[str]:
 
 def broken(ipam: Ipam, verb: str, held: dict[str, list[str]], tmp_path: Path) -> list[str]:
     return [
-        f"{verb} killed at {point.name} {point.count}: {text}"
+        f"{verb} killed at {point.name} {point.nth}: {text}"
         for point in killed_everywhere(ipam, verb, tmp_path)
         for text in goes_on(ipam, held)
     ]

@@ -109,6 +109,21 @@ def test_a_lease_without_an_interface_and_an_empty_one(after: Ipam, there: Path,
     assert "10.0.0.21" not in done.stdout
 
 
+def test_what_the_real_host_local_has_leased(after: Ipam, tmp_path: Path) -> None:
+    theirs = Ipam(Path("/usr/lib/cni/host-local"), tmp_path / "networks")
+    theirs.conf["ipam"] = {"type": "host-local", "dataDir": str(tmp_path / "networks"), **RANGES}
+    theirs.conf["cniVersion"] = "1.0.0"
+    given = {pod: theirs.add(pod) for pod in ("one", "two", "three")}
+    theirs.delete("two")
+
+    done = after.tool("import", config(tmp_path, "cni-ipam"), "--from", str(tmp_path / "networks" / "lan"))
+
+    assert done.returncode == 0, done.stderr
+    assert after.check("one", given["one"]).status == 0
+    assert after.check("three", given["three"]).status == 0
+    assert after.add("four") == theirs.add("four")
+
+
 @pytest.mark.parametrize("text", ['{"name": "lan", "type": "x"}', "{", '{"name": "lan", "plugins": 3}'])
 def test_a_file_that_configures_no_ipam_is_an_error(after: Ipam, tmp_path: Path, text: str) -> None:
     path = tmp_path / "lan.conf"

@@ -1,0 +1,65 @@
+"""What this machine needs beside Python, installed from Debian when it is missing.
+
+`python -m conformance.lab.tools NAME ...` installs by the names of the programs.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+_PACKAGES = {
+    "busybox": "busybox-static",
+    "cpio": "cpio",
+    "git": "git",
+    "host-local": "containernetworking-plugins",
+    "ip": "iproute2",
+    "mke2fs": "e2fsprogs",
+    "mmdebstrap": "mmdebstrap",
+    "musl-gcc": "musl-tools",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "strace": "strace",
+}
+_PLUGINS = Path("/usr/lib/cni")  # where Debian puts the reference plugins
+
+
+def install(*names: str) -> None:
+    """Install those programs that are missing."""
+    packages = [_PACKAGES[name] for name in names if not _is_there(name)]
+    if not packages:
+        return
+    with step(f"installing {' '.join(packages)}"):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        apt = ["apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"]
+        subprocess.run([*apt, "update"], check=True, env=environment)
+        subprocess.run(
+            [*apt, "install", "-y", "--no-install-recommends", *packages],
+            check=True,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        )
+
+
+def _is_there(name: str) -> bool:
+    return shutil.which(name) is not None or (_PLUGINS / name).exists()
+
+
+class step:  # noqa: N801 - used as a verb
+    """Say what takes long, and how long it took."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        print(f"lab: {self.what} ...", file=sys.stderr, flush=True)
+        self.start = time.monotonic()
+
+    def __exit__(self, *exception: object) -> None:
+        took = time.monotonic() - self.start
+        print(f"lab: {'failed' if exception[0] else 'done'} after {took:.0f} s", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    install(*sys.argv[1:])

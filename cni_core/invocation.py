@@ -15,6 +15,7 @@ from cni_core.errors import (
     InvalidConfig,
     InvalidEnvironment,
 )
+from cni_core.record import Record
 from cni_core.result import SUPPORTED
 
 VERBS = ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION")
@@ -49,6 +50,7 @@ class Invocation(NamedTuple):
     environ: Mapping[str, str]
     builtins: "Mapping[str, Callable[[], Any]]"
     after_reply: list[Callable[[], None]]
+    record: Record
     netns_fd: int | None = None
 
     @property
@@ -95,6 +97,7 @@ def read_invocation(
         environ,
         builtins,
         [],
+        Record(),
     )
 
 

@@ -9,6 +9,7 @@ DEL and GC never come here, for they must work with a broken configuration.
 import contextlib
 import json
 import os
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -65,7 +66,7 @@ def _recall(mark: str) -> list[str] | None:
 
 def _remember(mark: str, warnings: list[str]) -> None:
     """Remember a valid configuration; one that cannot be remembered is validated again."""
-    temporary = f"{mark}.{os.getpid()}"
+    temporary = f"{mark}.{threading.get_native_id()}"
     with contextlib.suppress(OSError):
         os.makedirs(_MEMORY, mode=0o700, exist_ok=True)
         with open(temporary, "w", encoding="utf-8") as file:

@@ -5,6 +5,7 @@ from typing import Any
 from cni_core import statefile
 from cni_core.errors import InvalidConfig
 from cni_core.invocation import Invocation, decode_config
+from cni_core.record import Record
 
 
 def read_plugins(path: str) -> list[dict[str, Any]]:
@@ -25,4 +26,4 @@ def read_plugins(path: str) -> list[dict[str, Any]]:
 
 def asked_by_hand(conf: dict[str, Any], warnings: list[str]) -> Invocation:
     """Return an invocation that no runtime made, to have a configuration parsed."""
-    return Invocation("ADD", "", "", "", {}, (), conf, warnings.append, {}, {}, [])
+    return Invocation("ADD", "", "", "", {}, (), conf, warnings.append, {}, {}, [], Record())

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 
 from cni_core.errors import CniError, IoFailure, TryAgainLater
 from cni_core.invocation import Invocation, read_invocation
+from cni_core.record import Record
 from cni_core.result import LATEST, SUPPORTED, Result, render_result
 
 
@@ -45,6 +46,7 @@ class Edges(NamedTuple):
     write_stderr: Callable[[str], object]
     run_later: Callable[[Callable[[], None]], object]
     netns_fd: int | None = None
+    record: Record | None = None
 
 
 Builtins = Mapping[str, Callable[[], Commands]]
@@ -63,19 +65,20 @@ def run(name: str, load: Callable[[], Commands], edges: Edges, builtins: Builtin
         _emit(edges, {"cniVersion": LATEST, "supportedVersions": list(SUPPORTED)})
         return 0
     version = LATEST
+    record = edges.record or Record()
     try:
         invocation = read_invocation(
             edges.environ, edges.read_stdin, lambda text: _warn(edges, name, text), builtins
-        )._replace(netns_fd=edges.netns_fd)
-        version = invocation.cni_version
+        )._replace(netns_fd=edges.netns_fd, record=record)
+        version, record.network = invocation.cni_version, invocation.network
         result = _dispatch(load(), invocation)
     except CniError as error:
-        return _fail(edges, error, version)
+        return _fail(edges, error, version, record)
     except Exception as error:  # noqa: BLE001 - the one place that answers for bugs
         import traceback
 
         edges.write_stderr(traceback.format_exc())
-        return _fail(edges, CniError(f"{type(error).__name__}: {error}"), version)
+        return _fail(edges, CniError(f"{type(error).__name__}: {error}"), version, record)
     if result is not None:
         _emit(edges, render_result(result, version))
     for callback in invocation.after_reply:
@@ -100,7 +103,8 @@ def _dispatch(commands: Commands, invocation: Invocation) -> Result | None:
     return None
 
 
-def _fail(edges: Edges, error: CniError, version: str) -> int:
+def _fail(edges: Edges, error: CniError, version: str, record: Record) -> int:
+    record.code = error.code
     _emit(edges, error.to_json(version))
     return 1
 

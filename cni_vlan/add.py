@@ -22,16 +22,22 @@ def add(invocation: Invocation) -> Result:
 
     attachment = config.parse(invocation)
     previous = previous_result(invocation)
+    record = invocation.record
+    record.ended("config")
     with open_world(invocation) as world, _Undo(invocation.warn) as undo:
         if world.inside.find_link(name=invocation.ifname) is not None:
             raise InterfaceExists(f"add interface {invocation.ifname}: the name is taken in the sandbox")
         attachment = resolve(attachment, world)
         link = _take_parent(attachment, invocation, world, undo)
+        record.ended("parent")
         child = _create_child(attachment, link, invocation, world, undo)
+        record.ended("link")
         ipam = _addresses(attachment, invocation, previous, undo)
+        record.ended("lease")
         undo.push(lambda: _delete_link(world.inside, child))  # before its addresses are given back
         result = _configure(attachment, child, invocation, world, ipam)
         undo.cancel()
+        record.ended("configure")
     return plan.complete(attachment, child, invocation.netns, result, previous)
 
 

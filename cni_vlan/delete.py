@@ -19,12 +19,15 @@ def delete(invocation: Invocation) -> None:
     failures = Failures()
     with failures.gathered():
         _delete_child(invocation)
+    invocation.record.ended("link")
     ipam_type = _ipam_type(invocation)
     if ipam_type:
         with failures.gathered():
             delegate.ipam_run(invocation, ipam_type, "DEL", _timeout_s(invocation))
+    invocation.record.ended("lease")
     with failures.gathered(), open_rtnl() as rtnl:
         parent.release(Host(rtnl, Ledger()), invocation.network, invocation.key)
+    invocation.record.ended("parent")
     failures.raise_first()
 
 

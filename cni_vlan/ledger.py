@@ -150,6 +150,11 @@ class Ledger:
             if document.get("boot") == self._boot:
                 yield document["key"], User(*(document[field] for field in User._fields))
 
+    def parents(self) -> Iterator[tuple[str, int]]:
+        """Yield every parent with the number of its attachments."""
+        for parent in statefile.list_directory(self._path("parents")):
+            yield parent, sum(1 for _user in self.users(parent))
+
     def keys(self, network: str) -> Iterator[str]:
         """Yield the key of every attachment of a network, void ones too."""
         for name in statefile.list_directory(self._path("networks", network)):

@@ -8,6 +8,7 @@ import pytest
 from cni_core import netconf
 from cni_core.errors import InvalidConfig
 from cni_core.invocation import Invocation
+from cni_core.record import Record
 from cni_ipam import config as ipam_config
 from cni_vlan import config as vlan_config
 from cni_vlan.attachment import Claim, isolated_parent, parse_parent, short_name
@@ -24,7 +25,7 @@ def _forgetful(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa:
 def invocation(conf: Json, warnings: list[str] | None = None) -> Invocation:
     warn = (warnings if warnings is not None else []).append
     document = {"cniVersion": "1.1.0", "name": "lan", **conf}
-    return Invocation("ADD", "c1", "/n", "eth0", {}, (), document, warn, {}, {}, [])
+    return Invocation("ADD", "c1", "/n", "eth0", {}, (), document, warn, {}, {}, [], Record())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,12 @@
+"""The entry point of cni-agent. Here the plugins are wired in that it serves."""
+
+from cni_agent.cli import tool
+
+
+def main() -> None:
+    """Run the agent's command-line tool; exits the process."""
+    tool(prog_name="cni-agent")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The command line of the agent."""
+
+import gc
+import signal
+import socket
+import sys
+from types import FrameType
+
+import click
+
+from cni_agent import systemd
+from cni_agent.log import Log
+from cni_agent.metrics import Metrics
+from cni_agent.server import Done, Loaders, Server, listen
+from cni_core.plugin import Commands
+
+SOCKET = "/run/cni-vlan/agent.sock"
+METRICS = "/run/cni-vlan/metrics.sock"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cni-vlan")
+def tool() -> None:
+    """Keep cni-vlan and cni-ipam warm, so that a pod never waits for them."""
+
+
+@tool.command()
+@click.option(
+    "--socket", "path", default=SOCKET, show_default=True, help="Where the launcher finds the agent."
+)
+@click.option(
+    "--metrics", default=METRICS, show_default=True, help="A path, or PORT on the loopback address."
+)
+@click.option("--log/--no-log", default=True, help="A line of JSON on stderr for each verb.")
+def serve(path: str, metrics: str, *, log: bool) -> None:
+    """Serve invocations until SIGTERM, then finish those under way."""
+    loaders = preloaded()
+    stopping = _on_signals()
+    listener = systemd.activated_socket() or listen(path)
+    figures = Metrics()
+    journal = Log(sys.stderr) if log else None
+
+    def tell(done: Done) -> None:
+        figures.observe(done)
+        if journal:
+            journal.write(done)
+
+    server = Server(listener, loaders, tell)
+    with figures.served(metrics):
+        gc.collect()
+        gc.freeze()  # what is loaded stays: collections need not look at it
+        systemd.notify("READY=1")
+        server.serve(stopping)
+        systemd.notify("STOPPING=1")
+
+
+def preloaded() -> Loaders:
+    """Return the verbs of each plugin, with all imported that any of them needs."""
+    import cni_core.validation  # noqa: F401 - loaded, for who needs it later
+    import cni_ipam.commands
+    import cni_ipam.config
+    import cni_vlan.commands
+    import cni_vlan.config
+
+    def ipam() -> Commands:
+        return cni_ipam.commands
+
+    def vlan() -> Commands:
+        return cni_vlan.commands
+
+    return {"cni-ipam": ipam, "cni-vlan": vlan}
+
+
+def _on_signals() -> socket.socket:
+    """Return a socket that can be read once a signal has asked to stop."""
+    waiting, waking = socket.socketpair()
+    waking.settimeout(0)
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        waking.send(b"x")
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return waiting

@@ -1,0 +1,128 @@
+"""Figures for Prometheus, and a health check, over HTTP on a Unix socket or a loopback port."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import ThreadingMixIn, UnixStreamServer
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from typing_extensions import override
+
+from cni_agent.server import Done
+from cni_ipam import inventory
+from cni_ipam.store import DATA_DIR
+from cni_vlan.ledger import Ledger
+
+_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 4.0, 16.0)
+
+
+class Metrics:
+    """What is counted while the agent runs, and what is looked up when somebody asks."""
+
+    def __init__(self, data_dir: str = DATA_DIR) -> None:
+        self.registry = CollectorRegistry()
+        self._verbs = Counter(
+            "cni_verbs",
+            "Verbs answered, by CNI error code.",
+            ["plugin", "verb", "code"],
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "cni_verb_seconds",
+            "Time to answer.",
+            ["plugin", "verb"],
+            buckets=_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._stages = Histogram(
+            "cni_stage_seconds",
+            "Time in each stage.",
+            ["verb", "stage"],
+            buckets=_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.registry.register(_State(data_dir))
+
+    def observe(self, done: Done) -> None:
+        """Count one invocation."""
+        verb = done.environ.get("CNI_COMMAND", "")
+        self._verbs.labels(done.plugin, verb, str(done.code)).inc()
+        self._seconds.labels(done.plugin, verb).observe(done.seconds)
+        for stage, seconds in done.stages:
+            self._stages.labels(verb, stage).observe(seconds)
+
+    @contextlib.contextmanager
+    def served(self, where: str) -> Iterator[None]:
+        """Serve /metrics and /healthz on a path, or on a port of the loopback address."""
+        handler = _handler(self.registry)
+        if where.isdecimal():
+            server: Any = ThreadingHTTPServer(("127.0.0.1", int(where)), handler)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(where)
+            os.makedirs(os.path.dirname(where), mode=0o700, exist_ok=True)
+            server = _UnixServer(where, handler)
+        threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+class _UnixServer(ThreadingMixIn, UnixStreamServer):
+    daemon_threads = True
+
+
+class _State:
+    """Leases, pools and parents as they are on disk when somebody asks."""
+
+    def __init__(self, data_dir: str) -> None:
+        self._data_dir = data_dir
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metrics (prometheus_client, custom collectors)."""
+        labels = ["pool", "subnet"]
+        used = GaugeMetricFamily("cni_leases", "Addresses leased.", labels=labels)
+        size = GaugeMetricFamily("cni_pool_addresses", "Addresses that can be leased.", labels=labels)
+        free = GaugeMetricFamily("cni_pool_free_addresses", "Of these, free.", labels=labels)
+        for usage in inventory.usage(self._data_dir):
+            for family, value in ((used, usage.used), (size, usage.size), (free, usage.free)):
+                family.add_metric([usage.pool, usage.subnet], value)
+        parents = GaugeMetricFamily("cni_parent_users", "Pod interfaces on a parent.", labels=["parent"])
+        for parent, users in Ledger().parents():
+            parents.add_metric([parent], users)
+        return [used, size, free, parents]
+
+
+def _handler(registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        @override
+        def address_string(self) -> str:
+            return "local"
+
+        @override
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing: a line for each scrape helps nobody."""
+
+        def do_GET(self) -> None:
+            match self.path:
+                case "/metrics":
+                    text: bytes = generate_latest(registry)
+                case "/healthz":
+                    text = b"ok\n"
+                case _:
+                    self.send_error(404)
+                    return
+            self.send_response(200)
+            self.send_header("Content-Type", CONTENT_TYPE_LATEST)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+    return Handler

@@ -56,6 +56,7 @@ def serve(path: str, metrics: str, *, log: bool) -> None:
 
 def preloaded() -> Loaders:
     """Return the verbs of each plugin, with all imported that any of them needs."""
+    import cni_core.rtgeneral
     import cni_core.validation  # noqa: F401 - loaded, for who needs it later
     import cni_ipam.commands
     import cni_ipam.config

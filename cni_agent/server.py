@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from cni_agent import protocol
 from cni_agent.decline import declines
-from cni_core import plugin
+from cni_core import plugin, turn
 from cni_core.plugin import Commands, Edges
 from cni_core.record import Record
 
@@ -86,7 +86,8 @@ class Server:
             record,
         )
         builtins = {name: load for name, load in self._loaders.items() if name != request.plugin}
-        status = plugin.run(request.plugin, self._loaders[request.plugin], edges, builtins)
+        with turn.taken():
+            status = plugin.run(request.plugin, self._loaders[request.plugin], edges, builtins)
         with contextlib.suppress(OSError):  # the launcher was killed; what was done stands, and DEL will come
             protocol.send_reply(connection, status, "".join(out), "".join(err))
         seconds = time.perf_counter() - started

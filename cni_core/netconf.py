@@ -13,8 +13,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
-from cni_core import __version__
-from cni_core.errors import InvalidConfig
+from cni_core import __version__, statefile
+from cni_core.errors import InvalidConfig, IoFailure
 
 _MEMORY = "/run/cni-vlan/validated"
 # What differs from call to call; the code that reads it checks it.
@@ -57,11 +57,10 @@ def _digest(schema: type, document: Mapping[str, Any], prefix: str) -> str:
 
 def _recall(mark: str) -> list[str] | None:
     """Return the warnings of a configuration found valid before."""
-    try:
-        with open(mark, encoding="utf-8") as file:
-            return file.read().splitlines()
-    except OSError:
-        return None
+    with contextlib.suppress(IoFailure):
+        text = statefile.read_file(mark)
+        return None if text is None else text.splitlines()
+    return None
 
 
 def _remember(mark: str, warnings: list[str]) -> None:

@@ -6,10 +6,9 @@ The kernel's errno becomes an error class here and nowhere else.
 import contextlib
 import errno
 import os
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from cni_core import rtmessages, rtreplies
+from cni_core import rtwire, turn
 from cni_core.errors import (
     CniError,
     InterfaceExists,
@@ -17,9 +16,9 @@ from cni_core.errors import (
     ParentConflict,
     TryAgainLater,
 )
-from cni_core.links import CreateChild, Link, Operation, Rename, RouteEntry, SetUp
+from cni_core.links import CreateChild, DeleteLink, Link, Operation, Rename, RouteEntry, SetUp
 from cni_core.netns import Sandbox
-from cni_core.rtsocket import KernelError, RtSocket
+from cni_core.rtsocket import KernelError, Request, RtSocket
 
 _MAIN_TABLE = 254
 _BUSY = frozenset({errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOBUFS, errno.ENOMEM})
@@ -43,56 +42,78 @@ class Rtnl:
     def find_link(self, *, name: str = "", index: int = 0) -> Link | None:
         """Return a link by its name or index, None if there is none."""
         try:
-            frame = self._socket.get(rtmessages.query_link(name=name, index=index))
+            frame = self._socket.get(rtwire.query_link(name, index))
         except KernelError as error:
             if error.errno in _ABSENT:
                 return None
             raise _reading_failed(f"look up link {name or index}", error) from error
-        return rtreplies.parse_link(frame)
+        return rtwire.parse_link(frame)
 
     def links(self) -> list[Link]:
         """Return every link."""
         try:
-            frames = self._socket.dump(rtmessages.query_link())
+            frames = self._socket.dump(rtwire.query_link("", 0))
         except KernelError as error:
             raise _reading_failed("list links", error) from error
-        return [rtreplies.parse_link(frame) for frame in frames]
+        return [rtwire.parse_link(frame) for frame in frames]
 
     def addresses(self, index: int) -> list[str]:
         """Return the addresses of a link, in CIDR form."""
+        from cni_core import rtgeneral
+
         try:
-            frames = self._socket.dump(rtmessages.query_addresses(index))
+            frames = self._socket.dump(rtgeneral.query_addresses(index))
         except KernelError as error:
             raise _reading_failed("list addresses", error) from error
-        return [rtreplies.parse_address(frame) for frame in frames]
+        return [rtgeneral.parse_address(frame) for frame in frames]
 
-    def routes(self) -> list[RouteEntry]:
-        """Return the unicast routes of both families, in every table."""
+    def routes(self, families: Collection[bool] = (False, True), table: int = 0) -> list[RouteEntry]:
+        """Return unicast routes of the families, by "is IPv6", in a table; 0 for every table."""
         found: list[RouteEntry] = []
-        for family in (socket.AF_INET, socket.AF_INET6):
+        for six in families:
             try:
-                frames = self._socket.dump(rtmessages.query_routes(family))
+                frames = self._socket.dump(rtwire.query_routes(ipv6=six, table=table))
             except KernelError as error:
-                if error.errno in {errno.EAFNOSUPPORT, errno.EOPNOTSUPP}:  # a kernel without IPv6
+                # A kernel without IPv6, or a table without routes.
+                if error.errno in {errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.ENOENT}:
                     continue
                 raise _reading_failed("list routes", error) from error
-            entries = (rtreplies.parse_route(frame) for frame in frames)
-            found += [entry for entry in entries if entry is not None]
+            found += _parse_routes(frames)
         return found
 
-    def default_routes(self) -> list[RouteEntry]:
+    def default_routes(self, families: Collection[bool] = (False, True)) -> list[RouteEntry]:
         """Return the default routes of the main table, the best first."""
-        found = [r for r in self.routes() if r.dst.endswith("/0") and r.table == _MAIN_TABLE]
+        found = [route for route in self.routes(families, _MAIN_TABLE) if route.dst.endswith("/0")]
         return sorted(found, key=lambda route: route.priority)
 
     def apply(self, operations: Sequence[Operation]) -> None:
         """Carry out operations in one batch; raise the error of the first that the kernel refused."""
         if not operations:
             return
+        # To delete a link the kernel waits for a grace period of RCU, 7 to 20 ms.
+        slow = any(isinstance(operation, DeleteLink) for operation in operations)
         try:
-            self._socket.change([rtmessages.encode(operation) for operation in operations])
+            with turn.aside() if slow else contextlib.nullcontext():
+                self._socket.change([_encode(operation) for operation in operations])
         except KernelError as error:
             raise _change_failed(operations[error.position], error) from error
+
+
+def _encode(operation: Operation) -> Request:
+    packed = rtwire.pack(operation)
+    if packed is not None:
+        return packed
+    from cni_core import rtgeneral  # only where it is needed: it imports pyroute2
+
+    return rtgeneral.encode(operation)
+
+
+def _parse_routes(frames: Sequence[bytes]) -> list[RouteEntry]:
+    if not frames:
+        return []
+    from cni_core import rtgeneral
+
+    return [entry for entry in map(rtgeneral.parse_route, frames) if entry is not None]
 
 
 def _reading_failed(what: str, error: KernelError) -> CniError:

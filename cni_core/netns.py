@@ -5,6 +5,7 @@ to the namespace it was opened in, so being inside is only needed to open a sock
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -73,6 +74,7 @@ def _is_network_namespace(fd: int) -> bool:
         return False
 
 
+@functools.cache
 def _load_setns() -> Callable[[int], None]:
     native = getattr(os, "setns", None)  # Python 3.12
     if native is not None:

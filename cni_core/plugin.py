@@ -110,7 +110,7 @@ def _fail(edges: Edges, error: CniError, version: str, record: Record) -> int:
 
 
 def _emit(edges: Edges, document: dict[str, Any]) -> None:
-    edges.write_stdout(json.dumps(document, indent=4) + "\n")
+    edges.write_stdout(json.dumps(document) + "\n")
 
 
 def _warn(edges: Edges, name: str, text: str) -> None:

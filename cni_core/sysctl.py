@@ -6,6 +6,7 @@ keeps its values, so they are set before the link has its final name and before 
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -33,8 +34,11 @@ def write_sysctls(sandbox: Sandbox | None, sysctls: Iterable[Sysctl]) -> None:
         for sysctl in sysctls:
             path = f"/proc/sys/net/ipv6/conf/{sysctl.interface}/{sysctl.key}"
             try:
-                with open(path, "w", encoding="ascii") as file:
-                    file.write(sysctl.value)
+                fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+                try:
+                    os.write(fd, sysctl.value.encode())
+                finally:
+                    os.close(fd)
             except OSError as error:
                 if sysctl.needed or error.errno not in _ABSENT:
                     name = f"net.ipv6.conf.{sysctl.interface}.{sysctl.key}"

@@ -135,7 +135,8 @@ def _addresses(
 def _configure(
     attachment: Attachment, child: Link, invocation: Invocation, world: World, ipam: Result
 ) -> Result:
-    defaults = {is_ipv6(route.dst) for route in world.inside.default_routes()} if ipam.ips else set()
+    families = plan.default_families(attachment, ipam.ips)
+    defaults = {is_ipv6(route.dst) for route in world.inside.default_routes(families)}
     configured = plan.configure(attachment, child, ipam, defaults)
     write_sysctls(world.sandbox, plan.sysctls(attachment, child.name, ipam.ips))
     world.inside.apply(configured.operations)

@@ -54,6 +54,12 @@ def sysctls(attachment: Attachment, ifname: str, ips: Sequence[IPConfig]) -> lis
     return settings
 
 
+def default_families(attachment: Attachment, ips: Sequence[IPConfig]) -> frozenset[bool]:
+    """Return the families, by "is IPv6", whose default route gives way to one that the sandbox has."""
+    implied = attachment.ipam is not None and attachment.ipam.default_implied
+    return frozenset(is_ipv6(ip.address) for ip in ips) if implied or attachment.layer3 else frozenset()
+
+
 def configure(
     attachment: Attachment, link: Link, ipam: Result, default_families: Collection[bool]
 ) -> Configured:

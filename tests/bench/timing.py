@@ -31,6 +31,7 @@ def call(executable: Path, verb: str, conf: Path, container: str, netns: str = "
     environ = {
         "PATH": os.environ["PATH"], "CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_NETNS": netns,
         "CNI_IFNAME": "eth0", "CNI_PATH": f"{executable.parent}:/usr/lib/cni",
+        **{name: value for name, value in os.environ.items() if name.startswith("CNI_VLAN_")},
     }  # fmt: skip
     return Call(str(executable), environ, str(conf))
 

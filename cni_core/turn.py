@@ -1,0 +1,37 @@
+"""Whose turn it is to run in a process that serves many invocations at once.
+
+Threads that run Python side by side fight for the interpreter at every system call: an ADD in a burst took
+5 ms of processor time where it takes 2.2 alone, and 2.4 in turn. They step aside for what is slow: deleting a
+link, and another process's lock. A process with one invocation has nobody to step aside for.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+_turn = threading.Lock()
+_mine = threading.local()
+
+
+@contextlib.contextmanager
+def taken() -> Iterator[None]:
+    """Run the block in turn with the other threads that do so."""
+    with _turn:
+        _mine.held = True
+        try:
+            yield
+        finally:
+            _mine.held = False
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """Let others run during the block, which waits for something slow."""
+    if not getattr(_mine, "held", False):
+        yield
+        return
+    _turn.release()
+    try:
+        yield
+    finally:
+        _turn.acquire()

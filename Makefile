@@ -1,5 +1,5 @@
 # Every target does its own set-up. `make demo` and `make test` work on a fresh Debian machine, as root.
-.PHONY: demo test lint unit store kernel power bench bench-quick lock clean
+.PHONY: demo test lint unit store agent kernel power build bench bench-quick lock clean
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 SHELL := /bin/bash
@@ -35,11 +35,37 @@ power: $(STAMP)
 	@echo "== loss of power"
 	$(PY) -m pytest -q tests/power $(ARGS)
 
-test: lint unit store kernel power
+test: lint unit store agent kernel power
+
+PIN := .venv/bin/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
+  --no-emit-find-links
 
 lock: $(STAMP)
-	@.venv/bin/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
-	  --no-emit-find-links --extra dev --output-file requirements.lock pyproject.toml
+	@$(PIN) --extra dev --output-file requirements.lock pyproject.toml
+	@$(PIN) --extra bench --constraint requirements.lock --output-file requirements-bench.lock pyproject.toml
+
+# One program under three names, and the launcher that stands for two of them.
+build: $(STAMP) dist/bundle/cni-agent dist/launcher
+
+dist/bundle/cni-agent: build.spec launcher/bundle.py $(wildcard cni_*/*.py) requirements.lock
+	@echo "== building the bundle"
+	@.venv/bin/pyinstaller --noconfirm --log-level ERROR --distpath dist --workpath build build.spec
+	@ln -f dist/bundle/cni-vlan dist/bundle/cni-ipam
+	@ln -f dist/bundle/cni-vlan dist/bundle/cni-agent
+
+dist/launcher: launcher/launcher.c launcher/Makefile
+	@$(PY) -m conformance.lab.tools musl-gcc
+	@$(MAKE) --quiet -C launcher OUT=../$@
+
+agent: $(STAMP)
+	@echo "== launcher and agent"
+	@$(PY) -m conformance.lab.tools musl-gcc
+	$(PY) -m pytest -q tests/agent $(ARGS)
+
+bench bench-quick: $(STAMP) build
+	@$(PY) -m conformance.lab.tools host-local
+	.venv/bin/pip install --quiet --require-hashes --requirement requirements-bench.lock
+	unshare --net --mount $(PY) -m tests.bench $(if $(filter bench-quick,$@),--quick)
 
 clean:
 	rm -rf .venv build dist *.egg-info

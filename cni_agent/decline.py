@@ -1,6 +1,7 @@
 """What the agent leaves to the one-shot plugin, for it may live in a container and see other files."""
 
 import json
+import os
 from typing import Any
 
 from cni_agent.protocol import Request
@@ -24,6 +25,6 @@ def declines(request: Request) -> bool:
 
 
 def _is_at_home(ipam: dict[str, Any], plugin: str) -> bool:
-    data_dir = ipam.get("dataDir") or DATA_DIR
+    data_dir = os.path.normpath(str(ipam.get("dataDir") or DATA_DIR))
     known = plugin == _BUILTIN or ipam.get("type") in {_BUILTIN, None, ""}
-    return known and not ipam.get("resolvConf") and str(data_dir).startswith(DATA_DIR)
+    return known and not ipam.get("resolvConf") and f"{data_dir}/".startswith(f"{DATA_DIR}/")

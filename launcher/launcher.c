@@ -25,7 +25,9 @@
 
 #define SOCKET "/run/cni-vlan/agent.sock"
 #define BUNDLE "/opt/cni-vlan/current"
+#ifndef DEADLINE_S
 #define DEADLINE_S 100 /* longer than any deadline inside the agent */
+#endif
 #define LARGEST (8u << 20) /* bytes of a request; the agent refuses more */
 #define DECLINED 0x100u
 

@@ -10,7 +10,27 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-_BUILD_ONLY = ("mypy", "ruff", "pip", "setuptools", "piptools", "pip_tools", "build", "wheel")
+_BUILD_ONLY = (
+    "mypy",
+    "ruff",
+    "pip",
+    "setuptools",
+    "piptools",
+    "pip_tools",
+    "build",
+    "wheel",
+    "pyinstaller",
+    "_pyinstaller_hooks_contrib",
+    "pyinstaller_hooks_contrib",
+    "matplotlib",
+    "mpl_toolkits",
+    "numpy",
+    "numpy.libs",
+    "pil",
+    "pillow",
+    "pillow.libs",
+    "fonttools",
+)
 
 
 def site_packages() -> Path:

@@ -6,16 +6,19 @@ Everything is in namespaces of the bench's own; the uplinks are veth pairs.
 import contextlib
 import os
 import resource
+import shutil
 import signal
+import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench.timing import Burst, Call, Json, burst, call, interleaved, timed, write_conf
 
 GO = Path("/usr/lib/cni/macvlan")
+DIST = Path(__file__).parents[2] / "dist"
 SUBNETS = {"IPv4": ["10.1.0.0/16"], "dual stack": ["10.1.0.0/16", "fd00:1::/64"]}
 
 
@@ -53,11 +56,11 @@ class Bench:
             self._confs[key] = write_conf(self.directory, form.conf(stack))
         return call(form.executable, verb, self._confs[key], f"{form.name[:2]}-{pod}", f"/run/netns/{pod}")
 
-    def one_at_a_time(self, form: Form, stack: str) -> Callable[[int], Iterator[float]]:
+    def one_at_a_time(self, form: Form, stack: str, fixed: str = "") -> Callable[[int], Iterator[float]]:
         """Yield the milliseconds of an ADD and of its DEL."""
 
         def case(number: int) -> Iterator[float]:
-            pod = self.pods[number % len(self.pods)]
+            pod = fixed or self.pods[number % len(self.pods)]
             yield timed(self.verb(form, stack, "ADD", pod))
             yield timed(self.verb(form, stack, "DEL", pod))
 
@@ -65,6 +68,37 @@ class Bench:
 
     def burst(self, form: Form, verb: str, pods: int) -> Burst:
         return burst([self.verb(form, "IPv4", verb, pod) for pod in self.pods[:pods]])
+
+    def bursts(self, form: Form, pods: int, rounds: int) -> tuple[Burst, Burst]:
+        """Return the burst of ADDs and that of DELs that took the median time."""
+        pairs = [(self.burst(form, "ADD", pods), self.burst(form, "DEL", pods)) for _round in range(rounds)]
+        adds, deletes = zip(*pairs, strict=True)
+        return sorted(adds)[rounds // 2], sorted(deletes)[rounds // 2]
+
+    def processor(self, form: Form, agent: "Agent | None", pods: int = 100) -> tuple[float, float]:
+        """Return the milliseconds of processor time of an ADD and of a DEL in bursts."""
+        figures = []
+        for verb in ("ADD", "DEL"):
+            with processor_time(agent, pods) as spent:
+                self.burst(form, verb, pods)
+            figures.append(spent[0])
+        return figures[0], figures[1]
+
+    def crowded(self, form: Form, sizes: Sequence[int], rounds: int = 31) -> dict[int, float]:
+        """Return the milliseconds of an ADD by the number of pods that are there."""
+        found: dict[int, float] = {}
+        there = 0
+        for size in sizes:
+            self.burst_of(form, "ADD", self.pods[there:size])
+            there = size
+            case = self.one_at_a_time(form, "IPv4", self.pods[-1])
+            found[size] = interleaved({"": case}, rounds)[""][0]
+        self.burst_of(form, "DEL", self.pods[:there])
+        return found
+
+    def burst_of(self, form: Form, verb: str, pods: Sequence[str]) -> None:
+        for at in range(0, len(pods), 50):
+            burst([self.verb(form, "IPv4", verb, pod) for pod in pods[at : at + 50]])
 
 
 def run(*command: str) -> str:
@@ -122,3 +156,74 @@ def processor_time(agent: Agent | None, count: int) -> Iterator[list[float]]:
 def compare(bench: Bench, forms: list[Form], stack: str, rounds: int) -> dict[str, list[float]]:
     """Return the median milliseconds of ADD and DEL for each form."""
     return interleaved({form.name: bench.one_at_a_time(form, stack) for form in forms}, rounds)
+
+
+class Figures(NamedTuple):
+    """All that was measured; milliseconds, or MiB of memory."""
+
+    alone: dict[str, dict[str, list[float]]]  # by stack and form: ADD, DEL
+    floor: float
+    bursts: dict[tuple[str, int], tuple[Burst, Burst]]  # by form and pods: ADD, DEL
+    processor: dict[str, tuple[float, float]]  # by form: ADD, DEL
+    crowded: dict[int, float]  # by pods that are there: ADD
+    memory: dict[str, float]
+
+
+def floor(bench: Bench, rounds: int) -> float:
+    """Return the milliseconds that `ip` needs for the same kernel operations, in two processes."""
+    pod = bench.pods[0]
+    inside = bench.directory / "batch"
+    inside.write_text(
+        "link set v0 name eth0\naddress add 10.1.0.9/16 dev eth0\n"
+        "link set eth0 up\nroute add default via 10.1.0.1\n"
+    )
+    add = ["ip", "link", "add", "v0", "link", "up-go", "netns", pod, "type", "macvlan", "mode", "bridge"]
+    took = []
+    for _round in range(rounds):
+        started = time.perf_counter()
+        subprocess.run(add, check=True)
+        subprocess.run(["ip", "-n", pod, "-batch", inside], check=True)
+        took.append((time.perf_counter() - started) * 1e3)
+        run("ip", "-n", pod, "link", "delete", "eth0")
+    return statistics.median(took)
+
+
+def measure(directory: Path, *, quick: bool) -> Figures:
+    go, warm, cold = (
+        Form("Go pair", GO, "up-go"),
+        Form("launcher + agent", directory / "bin" / "cni-vlan", "up-warm"),
+        Form("one-shot", DIST / "bundle" / "cni-vlan", "up-cold"),
+    )
+    warm.executable.parent.mkdir()
+    shutil.copy2(DIST / "launcher", warm.executable)
+    for form in (go, warm, cold):
+        make_uplink(form.uplink)
+    bench = Bench(directory, 100 if quick else 500)
+    agent = Agent(DIST / "bundle" / "cni-agent")
+    memory = {"idle": agent.memory_mib()}
+    try:
+        alone = {"IPv4": compare(bench, [go, warm, cold], "IPv4", 15 if quick else 51)}
+        alone["dual stack"] = compare(bench, [go, warm, cold], "dual stack", 3 if quick else 9)
+        least = floor(bench, 15 if quick else 51)
+        print(alone, f"floor {least:.1f}", flush=True)
+        bursts, processor = {}, {}
+        for pods in (50, 100) if quick else (50, 100, 250):
+            for form in (go, warm, cold) if pods == 50 else (go, warm):
+                bursts[form.name, pods] = bench.bursts(form, pods, 3)
+                print(form.name, pods, *(f"{b.wall:.0f} ms" for b in bursts[form.name, pods]), flush=True)
+                memory[f"after a burst of {pods}"] = agent.memory_mib()
+        for form in (go, warm):
+            processor[form.name] = bench.processor(form, agent if form == warm else None)
+        print(processor, flush=True)
+        crowded = {} if quick else bench.crowded(warm, (0, 100, 499))
+        print(crowded, flush=True)
+        pairs = 300 if quick else 10_000
+        before = agent.memory_mib()
+        for number in range(pairs):
+            for verb in ("ADD", "DEL"):
+                timed(bench.verb(warm, "IPv4", verb, bench.pods[number % 100]))
+        memory |= {"before the pairs": before, f"after {pairs:,} pairs": agent.memory_mib()}
+        print(memory, flush=True)
+    finally:
+        agent.stop()
+    return Figures(alone, least, bursts, processor, crowded, memory)

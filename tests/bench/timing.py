@@ -26,6 +26,10 @@ class Burst(NamedTuple):
     wall: float
     each: list[float]
 
+    def percentile(self, percent: int) -> float:
+        """Return what so many percent of the calls did not exceed."""
+        return self.each[max(0, len(self.each) * percent // 100 - 1)]
+
 
 def call(executable: Path, verb: str, conf: Path, container: str, netns: str = "/run/netns/none") -> Call:
     environ = {

@@ -354,8 +354,8 @@ def _age(host: Host) -> None:
     host.run(
         "sh", "-c",
         "boot=$(cat /proc/sys/kernel/random/boot_id); cd /var/lib/cni;"
-        "grep -rl $boot . | xargs -r sed -i s/$boot/earlier-boot/;"
-        'for d in cni-ipam/*/$boot; do mv $d "$(dirname $d)/earlier-boot"; done',
+        "grep -rl $boot . | xargs -r sed -i s/$boot/00000000-0000-4000-8000-000000000000/;"
+        'for d in cni-ipam/*/$boot; do mv $d "$(dirname $d)/00000000-0000-4000-8000-000000000000"; done',
     )  # fmt: skip
 
 

@@ -1,0 +1,76 @@
+"""A launcher with a short deadline, a bundle of one-shot plugins, and a host whose agent is running."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from conformance import world
+from conformance.lab import stage
+from conformance.world import Host
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def launchers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the launcher under both names; it waits 2 s for an answer."""
+    directory = tmp_path_factory.mktemp("launchers")
+    binary = directory / "cni-vlan"
+    subprocess.run(
+        ["make", "--quiet", "-C", ROOT / "launcher", f"OUT={binary}", "EXTRA=-DDEADLINE_S=2"], check=True
+    )
+    (directory / "cni-ipam").hardlink_to(binary)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def one_shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plugins and the agent as they are without a launcher."""
+    directory = tmp_path_factory.mktemp("one-shot")
+    stage.install_executables(directory, stage.site_packages(), ROOT, interpreter=str(stage.interpreter()))
+    return directory
+
+
+class RunningAgent:
+    """An agent in the namespaces of a host."""
+
+    def __init__(self, host: Host, executable: Path) -> None:
+        self.host = host
+        self.socket = host.scratch / "agent" / "agent.sock"
+        self.metrics = host.scratch / "agent" / "metrics.sock"
+        self.log = host.scratch / "agent.log"
+        with self.log.open("w") as log:
+            arguments = ["--socket", str(self.socket), "--metrics", str(self.metrics)]
+            self.process = host.popen(str(executable), "serve", *arguments, stderr=log)
+        until(self.socket.exists)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait(30)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another process does."""
+    give_up = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def host(launchers: Path, one_shot: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    with world.host(launchers) as made:
+        monkeypatch.setenv("CNI_VLAN_SOCKET", str(made.scratch / "agent" / "agent.sock"))
+        monkeypatch.setenv("CNI_VLAN_BUNDLE", str(one_shot))
+        yield made
+
+
+@pytest.fixture
+def agent(host: Host, one_shot: Path) -> Iterator[RunningAgent]:
+    running = RunningAgent(host, one_shot / "cni-agent")
+    yield running
+    running.stop()

@@ -1,0 +1,49 @@
+"""`python -m tests.bench [--quick]`: measures, prints, and writes docs/performance.md.
+
+Run as root in new network and mount namespaces; the state directories are hidden by a tmpfs there, but the
+leases of the IPAM part are on the disk.
+"""
+
+import argparse
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.bench import ipam, pods, pods_report
+
+DIST = Path(__file__).parents[2] / "dist"
+HIDDEN = ("/var/lib/cni", "/run/netns", "/run/cni-vlan")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("--quick", action="store_true", help="fewer sizes and rounds; nothing is written")
+    parser.add_argument("--part", choices=("ipam", "pods"), help="only one part")
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    for path in HIDDEN:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "bench", path], check=True)
+    subprocess.run(["mount", "-t", "sysfs", "bench", "/sys"], check=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    os.environ["CNI_VLAN_BUNDLE"] = str(DIST / "bundle")
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=Path.home()) as name:
+        directory = Path(name)
+        if arguments.part != "pods":
+            found = ipam.measure(
+                DIST / "bundle" / "cni-ipam",
+                directory,
+                9 if quick else 31,
+                ipam.QUICK if quick else ipam.SIZES,
+            )
+            many = ipam.storms(DIST / "bundle" / "cni-ipam", directory)
+            if not quick:
+                ipam.write(found, many)
+        if arguments.part != "ipam":
+            figures = pods.measure(directory, quick=quick)
+            if not quick:
+                pods_report.write(figures)
+
+
+main()

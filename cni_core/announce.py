@@ -1,10 +1,12 @@
 """Gratuitous ARP and unsolicited neighbour advertisements, so that neighbours forget an address's last owner.
 
 Frames are sent through packet sockets: RFC 5227 section 2.3 (ARP announcement) and RFC 4861 section 7.2.6
-(unsolicited neighbour advertisement). The first of each leaves at once, the others after the reply.
+(unsolicited neighbour advertisement). They leave after the reply: a pod does not wait for them.
 """
 
+import contextlib
 import ipaddress
+import os
 import socket
 import struct
 import time
@@ -23,38 +25,35 @@ _OVERRIDE = 0x20000000
 _TARGET_LINK_LAYER = 2
 
 
-def announce(
+def announcement(
     sandbox: Sandbox, ifname: str, mac: str, addresses: Sequence[str], count: int
 ) -> Callable[[], None] | None:
-    """Announce each address, in CIDR form, once; return what sends the other `count - 1` rounds."""
+    """Return what announces each address, in CIDR form, so many times; None if there is nothing to announce.
+
+    It holds a descriptor of the sandbox, which it closes.
+    """
     hardware = bytes.fromhex(mac.replace(":", ""))
     frames = [_frame(hardware, address.partition("/")[0]) for address in addresses]
     if not frames or count == 0:
         return None
-    with sandbox.entered():
-        sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-    sender.bind((ifname, 0))
-    _send(sender, frames)
-    if count == 1:
-        sender.close()
-        return None
-    return lambda: _repeat(sender, frames, count - 1)
+    own = Sandbox(os.dup(sandbox.fd), sandbox.path)
+    return lambda: _announce(own, ifname, frames, count)
 
 
-def _repeat(sender: socket.socket, frames: Sequence[bytes], rounds: int) -> None:
-    with sender:
-        for _round in range(rounds):
-            time.sleep(_INTERVAL_S)
-            _send(sender, frames)
-
-
-def _send(sender: socket.socket, frames: Sequence[bytes]) -> None:
-    """Send what can be sent: a link without carrier drops it, and an announcement is only a courtesy."""
-    for frame in frames:
-        try:
-            sender.send(frame)
-        except OSError:
-            return
+def _announce(sandbox: Sandbox, ifname: str, frames: Sequence[bytes], count: int) -> None:
+    """Send what can be sent: the pod may be gone already, and an announcement is only a courtesy."""
+    try:
+        with sandbox.entered():
+            sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    finally:
+        os.close(sandbox.fd)
+    with sender, contextlib.suppress(OSError):
+        sender.bind((ifname, 0))
+        for number in range(count):
+            if number:
+                time.sleep(_INTERVAL_S)
+            for frame in frames:
+                sender.send(frame)
 
 
 def _frame(mac: bytes, address: str) -> bytes:

@@ -1,12 +1,13 @@
 """Reading a configuration object by its schema, a TypedDict: all problems at once, unknown keys warned of.
 
 Validation changes nothing in the object, so the object itself is the value. What was found valid once is
-remembered by its hash until the next boot and not validated again, which spares most ADDs the import of
-pydantic (110 of 250 ms).
+remembered, by this process and by its hash until the next boot, and not validated again, which spares most
+ADDs the import of pydantic (110 of 250 ms).
 DEL and GC never come here, for they must work with a broken configuration.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import threading
@@ -20,6 +21,9 @@ _MEMORY = "/run/cni-vlan/validated"
 # What differs from call to call; the code that reads it checks it.
 _PER_CALL = frozenset({"args", "prevResult", "runtimeConfig"})
 
+_known: dict[str, list[str]] = {}  # of this process, whose files may be gone
+_KNOWN_MOST = 1000
+
 _SchemaT = TypeVar("_SchemaT")
 
 
@@ -29,30 +33,35 @@ def load(
     """Return a configuration object as its schema types it, or raise InvalidConfig with every problem."""
     given = {key: value for key, value in document.items() if value is not None}
     lasting = {key: value for key, value in given.items() if key not in _PER_CALL and "/" not in key}
-    mark = os.path.join(_MEMORY, _digest(schema, lasting, prefix))
+    text = json.dumps([__version__, schema.__module__, schema.__name__, prefix, lasting], sort_keys=True)
+    for warning in _warnings(text, schema, lasting, prefix):
+        warn(warning)
+    return cast("_SchemaT", given)
+
+
+def _warnings(text: str, schema: type, document: Mapping[str, Any], prefix: str) -> list[str]:
+    """Return the warnings of a configuration, known by its text; raise InvalidConfig for what is wrong."""
+    known = _known.get(text)
+    if known is not None:
+        return known
+    mark = os.path.join(_MEMORY, hashlib.sha256(text.encode()).hexdigest())
     warnings = _recall(mark)
     if warnings is None:
         from cni_core.validation import validate
 
-        problems, warnings = validate(schema, lasting, prefix)
+        problems, warnings = validate(schema, document, prefix)
         if problems:
             raise InvalidConfig(problems_text(problems))
         _remember(mark, warnings)
-    for text in warnings:
-        warn(text)
-    return cast("_SchemaT", given)
+    if len(_known) >= _KNOWN_MOST:
+        _known.clear()
+    _known[text] = warnings
+    return warnings
 
 
 def problems_text(problems: list[str]) -> str:
     """Return the message for a list of problems."""
     return "invalid network configuration: " + "; ".join(problems)
-
-
-def _digest(schema: type, document: Mapping[str, Any], prefix: str) -> str:
-    import hashlib
-
-    text = json.dumps([__version__, schema.__module__, schema.__name__, prefix, document], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _recall(mark: str) -> list[str] | None:

@@ -31,7 +31,7 @@ _NETLINK_CAP_ACK = 10
 _NETLINK_GET_STRICT_CHK = 12
 _DEADLINE_S = 10
 _DUMP_ATTEMPTS = 5
-_RECEIVE_BYTES = 1 << 18
+_RECEIVE_BYTES = 1 << 16  # the kernel sends 32 KiB at most; more would be mapped anew each time
 
 
 class KernelError(Exception):

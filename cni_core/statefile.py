@@ -10,17 +10,18 @@ from cni_core.errors import IoFailure
 _CHUNK = 65536
 
 
-def make_directory(path: str) -> None:
-    """Create a directory and its parents, 0700 as they hold who runs where."""
+def make_directory(path: str) -> bool:
+    """Create a directory and its parents, 0700 as they hold who runs where; tell whether it is new."""
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
-        return
+        return False
     except FileNotFoundError:
         make_directory(os.path.dirname(path))
-        make_directory(path)
+        return make_directory(path)
     except OSError as error:
         raise IoFailure(f"create {path}: {error.strerror}") from error
+    return True
 
 
 def write_file(path: str, text: str, *, durable: bool = False) -> None:

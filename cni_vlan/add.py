@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Self
 
 from cni_core import delegate
-from cni_core.announce import announce
+from cni_core.announce import announcement
 from cni_core.errors import InterfaceExists, InvalidConfig, UplinkMissing
 from cni_core.invocation import Invocation
 from cni_core.links import DeleteLink, Link, Rename
@@ -142,7 +142,7 @@ def _configure(
     world.inside.apply(configured.operations)
     if not attachment.layer3:
         addresses = [ip.address for ip in configured.result.ips]
-        rest = announce(world.sandbox, child.name, child.mac, addresses, attachment.announce)
-        if rest is not None:
-            invocation.after_reply.append(rest)
+        later = announcement(world.sandbox, child.name, child.mac, addresses, attachment.announce)
+        if later is not None:
+            invocation.after_reply.append(later)
     return configured.result

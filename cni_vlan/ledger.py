@@ -71,9 +71,9 @@ class Ledger:
     def write_state(self, parent: str, state: ParentState) -> None:
         """Record a parent's state; what an earlier boot left of this parent is removed first."""
         directory = self._path("parents", parent)
-        if self.state(parent) is None:
+        if not statefile.make_directory(directory) and self.state(parent) is None:
             self._forget(parent)
-        statefile.make_directory(directory)
+            statefile.make_directory(directory)
         document = {"version": 1, "boot": self._boot, **state._asdict()}
         statefile.write_file(os.path.join(directory, "state"), json.dumps(document) + "\n")
 
@@ -104,9 +104,12 @@ class Ledger:
             statefile.write_file(os.path.join(macs, user.mac), key + "\n")
 
     def _link(self, path: str, target: str) -> None:
-        statefile.remove_file(path)
         try:
-            os.symlink(target, path)
+            try:
+                os.symlink(target, path)
+            except FileExistsError:
+                os.unlink(path)
+                os.symlink(target, path)
         except OSError as error:
             raise IoFailure(f"write {path}: {error.strerror}") from error
 

@@ -37,14 +37,14 @@ def one_shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class RunningAgent:
     """An agent in the namespaces of a host."""
 
-    def __init__(self, host: Host, executable: Path) -> None:
+    def __init__(self, host: Host, executable: Path, *before: str) -> None:
         self.host = host
         self.socket = host.scratch / "agent" / "agent.sock"
         self.metrics = host.scratch / "agent" / "metrics.sock"
         self.log = host.scratch / "agent.log"
         with self.log.open("w") as log:
             arguments = ["--socket", str(self.socket), "--metrics", str(self.metrics)]
-            self.process = host.popen(str(executable), "serve", *arguments, stderr=log)
+            self.process = host.popen(*before, str(executable), "serve", *arguments, stderr=log)
         until(self.socket.exists)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""What an ADD and a DEL ask of the kernel and of the interpreter, counted, so that more of it shows as a diff.
+"""What an ADD and a DEL ask of the kernel and of the interpreter, counted: more of it shows as a diff.
 
 Times decide no test; these numbers are exact. A change that needs another number writes it here.
 """
@@ -20,8 +20,8 @@ CONF = network("lan", "eth0", "10.0.0.0/24", announce=0)
 FILES_AND_SOCKETS = "trace=%file,%desc,%network,setns"
 ADD = {
     "bind": 2, "close": 18, "fcntl": 1, "flock": 2, "getdents64": 3, "ioctl": 2, "link": 1, "mkdir": 7,
-    "newfstatat": 7, "openat": 16, "poll": 1, "read": 4, "readlink": 1, "recvfrom": 9, "rename": 2, "sendto": 7,
-    "setns": 4, "setsockopt": 8, "socket": 2, "symlink": 1, "write": 5,
+    "newfstatat": 7, "openat": 16, "poll": 1, "read": 4, "readlink": 1, "recvfrom": 9, "rename": 2,
+    "sendto": 7, "setns": 4, "setsockopt": 8, "socket": 2, "symlink": 1, "write": 5,
 }  # fmt: skip
 DEL = {
     "bind": 2, "close": 11, "fcntl": 1, "flock": 2, "getdents64": 3, "ioctl": 2, "mkdir": 2, "newfstatat": 9,

@@ -45,7 +45,7 @@ lock: $(STAMP)
 	@$(PIN) --extra bench --constraint requirements.lock --output-file requirements-bench.lock pyproject.toml
 
 # One program under three names, and the launcher that stands for two of them.
-build: $(STAMP) dist/bundle/cni-agent dist/launcher
+build: $(STAMP) dist/bundle/launcher
 
 dist/bundle/cni-agent: build.spec launcher/bundle.py $(wildcard cni_*/*.py) requirements.lock
 	@echo "== building the bundle"
@@ -53,11 +53,14 @@ dist/bundle/cni-agent: build.spec launcher/bundle.py $(wildcard cni_*/*.py) requ
 	@ln -f dist/bundle/cni-vlan dist/bundle/cni-ipam
 	@ln -f dist/bundle/cni-vlan dist/bundle/cni-agent
 
+dist/bundle/launcher: dist/bundle/cni-agent dist/launcher
+	@ln -f dist/launcher $@
+
 dist/launcher: launcher/launcher.c launcher/Makefile
 	@$(PY) -m conformance.lab.tools musl-gcc
 	@$(MAKE) --quiet -C launcher OUT=../$@
 
-agent: $(STAMP)
+agent: $(STAMP) build
 	@echo "== launcher and agent"
 	@$(PY) -m conformance.lab.tools musl-gcc
 	$(PY) -m pytest -q tests/agent $(ARGS)

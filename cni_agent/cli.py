@@ -1,6 +1,7 @@
 """The command line of the agent."""
 
 import gc
+import os
 import signal
 import socket
 import sys
@@ -8,10 +9,11 @@ from types import FrameType
 
 import click
 
-from cni_agent import systemd
+from cni_agent import install, systemd
 from cni_agent.log import Log
 from cni_agent.metrics import Metrics
 from cni_agent.server import Done, Loaders, Server, listen
+from cni_core.errors import CniError
 from cni_core.plugin import Commands
 
 SOCKET = "/run/cni-vlan/agent.sock"
@@ -83,3 +85,54 @@ def _on_signals() -> socket.socket:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     return waiting
+
+
+@tool.command("install")
+@click.option(
+    "--bin-dir", default="/opt/cni/bin", show_default=True, help="Where the runtime looks for plugins."
+)
+@click.option("--conf-dir", default="/etc/cni/net.d", show_default=True, help="Where it looks for networks.")
+@click.option(
+    "--conf", "confs", multiple=True, type=click.Path(exists=True, dir_okay=False), help="A network."
+)
+@click.option("--prefix", default="/", help="The host's root, as it is mounted here.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(exists=True, file_okay=False),
+    help="A bundle [default: this program's].",
+)
+def put_in_place(
+    bin_dir: str, conf_dir: str, confs: tuple[str, ...], prefix: str, source: str | None
+) -> None:
+    """Put the plugins in place, then the networks; again at each upgrade. Running pods are not touched."""
+    bundle = source or _own_bundle()
+    places = install.Places(prefix, bin_dir, conf_dir)
+    try:
+        done = install.install(bundle, confs, places)
+    except CniError as error:
+        raise click.ClickException(error.msg) from error
+    for path in done:
+        click.echo(f"installed {path}")
+
+
+@tool.command("uninstall")
+@click.option(
+    "--bin-dir", default="/opt/cni/bin", show_default=True, help="Where the runtime looks for plugins."
+)
+@click.option("--prefix", default="/", help="The host's root, as it is mounted here.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(exists=True, file_okay=False),
+    help="A bundle [default: this program's].",
+)
+def take_away(bin_dir: str, prefix: str, source: str | None) -> None:
+    """Remove the plugins. Pods keep their interfaces; networks and leases stay for you to remove."""
+    for path in install.uninstall(source or _own_bundle(), install.Places(prefix, bin_dir, "")):
+        click.echo(f"removed {path}")
+
+
+def _own_bundle() -> str:
+    """Return the directory that this program is in."""
+    return os.path.dirname(os.path.realpath(sys.executable))

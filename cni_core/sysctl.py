@@ -6,8 +6,9 @@ keeps its values, so they are set before the link has its final name and before 
 
 import contextlib
 import errno
+import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cni_core.errors import LinkFailure
@@ -25,21 +26,43 @@ class Sysctl(NamedTuple):
     needed: bool = False
 
 
-def write_sysctls(sandbox: Sandbox | None, sysctls: Iterable[Sysctl]) -> None:
+def write_sysctls(sandbox: Sandbox | None, sysctls: Sequence[Sysctl]) -> None:
     """Write sysctls in the sandbox, or in this thread's namespace; raise LinkFailure for one that failed.
 
     A key that the kernel lacks is a failure only if it is needed.
     """
     with sandbox.entered() if sandbox else contextlib.nullcontext():
-        for sysctl in sysctls:
-            path = f"/proc/sys/net/ipv6/conf/{sysctl.interface}/{sysctl.key}"
-            try:
-                fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-                try:
-                    os.write(fd, sysctl.value.encode())
-                finally:
-                    os.close(fd)
-            except OSError as error:
-                if sysctl.needed or error.errno not in _ABSENT:
-                    name = f"net.ipv6.conf.{sysctl.interface}.{sysctl.key}"
-                    raise LinkFailure(f"set {name} to {sysctl.value}: {error.strerror}") from error
+        for interface, settings in itertools.groupby(sysctls, lambda sysctl: sysctl.interface):
+            with _directory(interface) as directory:
+                for sysctl in settings:
+                    _write(directory, sysctl)
+
+
+@contextlib.contextmanager
+def _directory(interface: str) -> Iterator[int]:
+    """Open an interface's directory once: on the way the kernel looks at the like-named of all namespaces.
+
+    With 500 namespaces that takes 0.3 ms. A kernel without IPv6 has no such directory; then the descriptor is
+    one below which nothing is found.
+    """
+    try:
+        fd = os.open(f"/proc/sys/net/ipv6/conf/{interface}", os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _write(directory: int, sysctl: Sysctl) -> None:
+    try:
+        fd = os.open(sysctl.key, os.O_WRONLY | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            os.write(fd, sysctl.value.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if sysctl.needed or error.errno not in _ABSENT:
+            name = f"net.ipv6.conf.{sysctl.interface}.{sysctl.key}"
+            raise LinkFailure(f"set {name} to {sysctl.value}: {error.strerror}") from error

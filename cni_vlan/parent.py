@@ -54,10 +54,10 @@ def _check_sharing(ledger: Ledger, attachment: Attachment) -> None:
     """Raise ParentConflict, naming the other network, if the parent is used in another way."""
     parent = attachment.parent.name
     state = ledger.state(parent)
-    if state is None or state.claim is None or not ledger.has_users(parent):
+    if state is None or state.claim is None:
         return
     reason = guards.sharing_conflict(attachment.claim, state.claim)
-    if reason:
+    if reason and ledger.has_users(parent):
         others = ", ".join(sorted({user.network for _key, user in ledger.users(parent)}))
         raise ParentConflict(
             f"use {parent} for network {attachment.network} as {attachment.claim.describe()}: network"

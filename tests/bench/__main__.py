@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.bench import ipam, pods, pods_report
+from tests.bench import ipam, pods, pods_report, vlans
 
 DIST = Path(__file__).parents[2] / "dist"
 HIDDEN = ("/var/lib/cni", "/run/netns", "/run/cni-vlan")
@@ -19,7 +19,7 @@ HIDDEN = ("/var/lib/cni", "/run/netns", "/run/cni-vlan")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("--quick", action="store_true", help="fewer sizes and rounds; nothing is written")
-    parser.add_argument("--part", choices=("ipam", "pods"), help="only one part")
+    parser.add_argument("--part", choices=("ipam", "pods", "vlans"), help="only one part")
     arguments = parser.parse_args()
     quick = arguments.quick
     for path in HIDDEN:
@@ -30,7 +30,7 @@ def main() -> None:
     os.environ["CNI_VLAN_BUNDLE"] = str(DIST / "bundle")
     with tempfile.TemporaryDirectory(prefix="bench-", dir=Path.home()) as name:
         directory = Path(name)
-        if arguments.part != "pods":
+        if arguments.part in {None, "ipam"}:
             found = ipam.measure(
                 DIST / "bundle" / "cni-ipam",
                 directory,
@@ -40,10 +40,14 @@ def main() -> None:
             many = ipam.storms(DIST / "bundle" / "cni-ipam", directory)
             if not quick:
                 ipam.write(found, many)
-        if arguments.part != "ipam":
+        if arguments.part in {None, "pods"}:
             figures = pods.measure(directory, quick=quick)
             if not quick:
                 pods_report.write(figures)
+    if arguments.part == "vlans" or (not arguments.part and not quick):
+        on_node = vlans.measure()
+        print(on_node)
+        vlans.write(on_node)
 
 
 main()

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from tests.bench.timing import Burst, Call, Json, burst, call, interleaved, timed, write_conf
 
-GO = Path("/usr/lib/cni/macvlan")
+GO, GO_IPVLAN = Path("/usr/lib/cni/macvlan"), Path("/usr/lib/cni/ipvlan")
 DIST = Path(__file__).parents[2] / "dist"
 SUBNETS = {"IPv4": ["10.1.0.0/16"], "dual stack": ["10.1.0.0/16", "fd00:1::/64"]}
 
@@ -28,16 +28,18 @@ class Form(NamedTuple):
     name: str
     executable: Path
     uplink: str
+    mode: str = ""
 
     def conf(self, stack: str, **keys: object) -> Json:
         ranges = [[{"subnet": subnet}] for subnet in SUBNETS[stack]]
         ipam = {"ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}]}
-        if self.executable == GO:
-            plugin = {"type": "macvlan", "master": self.uplink, "ipam": {"type": "host-local", **ipam}}
+        if self.executable in {GO, GO_IPVLAN}:
+            plugin = {"master": self.uplink, "ipam": {"type": "host-local", **ipam}}
         else:
-            plugin = {"type": "cni-vlan", "parent": self.uplink, "ipam": {"type": "cni-ipam", **ipam}}
-        name = f"{self.name}-{stack}".replace(" ", "-").replace("+", "-")
-        return {"cniVersion": "1.0.0", "name": name, **plugin, **keys}
+            plugin = {"parent": self.uplink, "ipam": {"type": "cni-ipam", **ipam}}
+        name = "-".join([*self.name.split(), *stack.split(), self.uplink]).replace("+", "and")
+        mode = {"mode": self.mode} if self.mode else {}
+        return {"cniVersion": "1.0.0", "name": name, "type": self.executable.name, **plugin, **mode, **keys}
 
 
 class Bench:

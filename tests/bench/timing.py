@@ -31,10 +31,17 @@ class Burst(NamedTuple):
         return self.each[max(0, len(self.each) * percent // 100 - 1)]
 
 
-def call(executable: Path, verb: str, conf: Path, container: str, netns: str = "/run/netns/none") -> Call:
+def call(
+    executable: Path,
+    verb: str,
+    conf: Path,
+    container: str,
+    netns: str = "/run/netns/none",
+    ifname: str = "eth0",
+) -> Call:
     environ = {
         "PATH": os.environ["PATH"], "CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_NETNS": netns,
-        "CNI_IFNAME": "eth0", "CNI_PATH": f"{executable.parent}:/usr/lib/cni",
+        "CNI_IFNAME": ifname, "CNI_PATH": f"{executable.parent}:/usr/lib/cni",
         **{name: value for name, value in os.environ.items() if name.startswith("CNI_VLAN_")},
     }  # fmt: skip
     return Call(str(executable), environ, str(conf))

@@ -1,0 +1,158 @@
+"""Putting the launcher, the bundle and configurations in place, each whole or not at all.
+
+    <prefix>/opt/cni-vlan/<hash>/        the bundle, named by what is in it
+    <prefix>/opt/cni-vlan/current        symbolic link to the one in use
+    <bin>/cni-vlan, <bin>/cni-ipam       the launcher
+    <conf>/*                             configurations, last: a runtime acts on them at once
+
+The bundle before the last stays: a plugin of it may still run. Files are written under another name, synced,
+read back, and renamed.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from cni_core.errors import IoFailure
+
+BUNDLES = "opt/cni-vlan"
+LAUNCHER = "launcher"  # in the bundle
+LAUNCHED = ("cni-vlan", "cni-ipam")
+_CURRENT = "current"
+
+
+class Places(NamedTuple):
+    """Where things go. `prefix` is the host's root as it is seen from here; paths in links are without it."""
+
+    prefix: str
+    bin_dir: str
+    conf_dir: str
+
+    def below(self, path: str) -> str:
+        """Return a path of the host as it is seen from here."""
+        return os.path.join(self.prefix, path.lstrip("/"))
+
+
+def install(bundle: str, confs: Sequence[str], places: Places) -> list[str]:
+    """Put everything in place, in an order in which each step works with what was there; say what was done.
+
+    Raises IoFailure; then what was there is as it was, or newer in whole files.
+    """
+    try:
+        done = [_install_bundle(bundle, places)]
+        for name in LAUNCHED:
+            done += _install_file(
+                os.path.join(bundle, LAUNCHER), os.path.join(places.below(places.bin_dir), name), 0o755
+            )
+        for conf in confs:
+            target = os.path.join(places.below(places.conf_dir), os.path.basename(conf))
+            done += _install_file(conf, target, 0o600)
+    except OSError as error:
+        raise IoFailure(f"install {error.filename or bundle}: {error.strerror}") from error
+    return done
+
+
+def _install_bundle(bundle: str, places: Places) -> str:
+    digest = _tree_digest(bundle)[:16]
+    root = places.below(BUNDLES)
+    target = os.path.join(root, digest)
+    os.makedirs(root, exist_ok=True)
+    if not os.path.isdir(target) or _tree_digest(target)[:16] != digest:
+        working = os.path.join(root, ".new")
+        shutil.rmtree(working, ignore_errors=True)
+        shutil.copytree(bundle, working, symlinks=True)
+        if _tree_digest(working)[:16] != digest:
+            raise IoFailure(f"install {bundle}: what was written reads differently")
+        _sync_tree(working)
+        shutil.rmtree(target, ignore_errors=True)
+        os.rename(working, target)
+    before = os.path.basename(os.path.realpath(os.path.join(root, _CURRENT)))
+    link = os.path.join(root, f".{_CURRENT}")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(link)
+    os.symlink(digest, link)
+    os.rename(link, os.path.join(root, _CURRENT))
+    if before != digest:
+        _remove_others(root, {digest, before})
+    return f"/{BUNDLES}/{digest}"
+
+
+def _remove_others(root: str, kept: set[str]) -> None:
+    for name in os.listdir(root):
+        if name not in kept and name != _CURRENT:
+            shutil.rmtree(os.path.join(root, name), ignore_errors=True)
+
+
+def _install_file(source: str, target: str, mode: int) -> list[str]:
+    """Replace a file, if it differs; return its path if it did."""
+    with open(source, "rb") as file:
+        content = file.read()
+    if _content(target) == content:
+        return []
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    # A leading dot: runtimes read what ends in .conf or .conflist, and nothing executes it.
+    working = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.new")
+    fd = os.open(working, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fchmod(fd, mode)
+        os.fsync(fd)
+    if _content(working) != content:
+        raise IoFailure(f"install {target}: what was written reads differently")
+    os.rename(working, target)
+    return [target]
+
+
+def _content(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def _files(directory: str) -> Iterator[str]:
+    """Yield the files below a directory, by name, relative to it."""
+    for parent, directories, files in os.walk(directory):
+        directories.sort()
+        yield from (os.path.relpath(os.path.join(parent, name), directory) for name in sorted(files))
+
+
+def _tree_digest(directory: str) -> str:
+    digest = hashlib.sha256()
+    for name in _files(directory):
+        with open(os.path.join(directory, name), "rb") as file:
+            digest.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _sync_tree(directory: str) -> None:
+    for name in _files(directory):
+        fd = os.open(os.path.join(directory, name), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def uninstall(bundle: str, places: Places) -> list[str]:
+    """Remove launchers and bundles; pods keep what they have. Configurations and leases are the operator's.
+
+    A file of our name that is not the launcher is left alone.
+    """
+    removed = []
+    ours = _content(os.path.join(bundle, LAUNCHER))
+    for name in LAUNCHED:
+        path = os.path.join(places.below(places.bin_dir), name)
+        if ours is not None and _content(path) == ours:
+            os.unlink(path)
+            removed.append(path)
+    root = places.below(BUNDLES)
+    if os.path.isdir(root):
+        shutil.rmtree(root)
+        removed.append(root)
+    return removed

@@ -68,7 +68,7 @@ agent: $(STAMP) build
 bench bench-quick: $(STAMP) build
 	@$(PY) -m conformance.lab.tools host-local
 	.venv/bin/pip install --quiet --require-hashes --requirement requirements-bench.lock
-	unshare --net --mount $(PY) -m tests.bench $(if $(filter bench-quick,$@),--quick)
+	$(PY) -m tests.bench $(if $(filter bench-quick,$@),--quick)
 
 clean:
 	rm -rf .venv build dist *.egg-info

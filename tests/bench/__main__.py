@@ -1,18 +1,20 @@
 """`python -m tests.bench [--quick]`: measures, prints, and writes docs/performance.md.
 
-Run as root in new network and mount namespaces; the state directories are hidden by a tmpfs there, but the
-leases of the IPAM part are on the disk.
+Run as root; it moves itself into new network and mount namespaces, where a tmpfs hides the state directories.
+The leases of the IPAM part are on the disk.
 """
 
 import argparse
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 from tests.bench import ipam, pods, pods_report, vlans
 
 DIST = Path(__file__).parents[2] / "dist"
+INSIDE = "BENCH_HAS_NAMESPACES_OF_ITS_OWN"
 HIDDEN = ("/var/lib/cni", "/run/netns", "/run/cni-vlan")
 
 
@@ -21,6 +23,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer sizes and rounds; nothing is written")
     parser.add_argument("--part", choices=("ipam", "pods", "vlans"), help="only one part")
     arguments = parser.parse_args()
+    if INSIDE not in os.environ:
+        os.environ[INSIDE] = "yes"
+        unshare = ["unshare", "--net", "--mount", sys.executable, "-m", "tests.bench", *sys.argv[1:]]
+        os.execvp(unshare[0], unshare)  # noqa: S606 - no shell is wanted
     quick = arguments.quick
     for path in HIDDEN:
         Path(path).mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,8 @@ def on_node(directory: Path) -> Figures:
         make_uplink(uplink)
     run("ip", "link", "add", "go0.10", "link", "go0", "type", "vlan", "id", "10")
     run("ip", "link", "set", "go0.10", "up")
-    bench = Bench(directory, 12)
+    bench = Bench(directory, 20)
+    residents = iter(bench.pods[11:])
     agent = Agent(Path(os.environ["LAB_CNI_BIN"]) / "cni-agent")
     ours = Form("launcher + agent", launcher, "our0.10")
     kinds = {
@@ -60,7 +61,7 @@ def on_node(directory: Path) -> Figures:
     alone = {}
     for kind, forms in kinds.items():
         for form in forms:  # a pod that stays, so that the VLAN does
-            timed(bench.verb(form, "IPv4", "ADD", bench.pods[-1]))
+            timed(bench.verb(form, "IPv4", "ADD", next(residents)))
         alone[kind] = compare(bench, forms, "IPv4", 11)
     crowded = with_parents(bench, ours)
     agent.stop()
@@ -75,7 +76,7 @@ def with_parents(bench: Bench, form: Form) -> dict[int, float]:
         for number in range(there, parents):
             uplink = f"our0.{100 + number}"
             conf = write_conf(bench.directory, form._replace(uplink=uplink).conf("IPv4"))
-            netns = f"/run/netns/{bench.pods[-2]}"
+            netns = f"/run/netns/{bench.pods[-1]}"
             timed(call(form.executable, "ADD", conf, f"many{number}", netns, f"v{number}"))
             conf.unlink()
         there = parents

@@ -20,9 +20,10 @@ def load_ipam_commands() -> Commands:
 
 def command_line() -> None:
     """Run the tool for operators; exits the process."""
+    from cni_ipam import config
     from cni_vlan.cli import tool
 
-    tool(prog_name="cni-vlan")
+    tool(prog_name="cni-vlan", obj={"cni-ipam": config.parse})
 
 
 def main() -> int:

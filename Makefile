@@ -1,5 +1,5 @@
 # Every target does its own set-up. `make demo` and `make test` work on a fresh Debian machine, as root.
-.PHONY: demo test lint unit store agent kernel power build bench bench-quick lock clean
+.PHONY: demo test lint unit store agent kernel power runtimes build bench bench-quick lock clean
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 SHELL := /bin/bash
@@ -30,6 +30,9 @@ store: $(STAMP)
 
 kernel: $(STAMP)
 	@$(PY) -m conformance.lab -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),-n 2 tests/kernel)
+
+runtimes: $(STAMP) build
+	@$(PY) -m conformance.lab --mode node -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),tests/runtimes)
 
 power: $(STAMP)
 	@echo "== loss of power"

@@ -13,6 +13,7 @@ from cni_agent import install, systemd
 from cni_agent.log import Log
 from cni_agent.metrics import Metrics
 from cni_agent.server import Done, Loaders, Server, listen
+from cni_core import sysctl
 from cni_core.errors import CniError
 from cni_core.plugin import Commands
 
@@ -33,9 +34,11 @@ def tool() -> None:
 @click.option(
     "--metrics", default=METRICS, show_default=True, help="A path, or PORT on the loopback address."
 )
+@click.option("--proc-sys", default="/proc/sys", show_default=True, help="Where /proc/sys can be written.")
 @click.option("--log/--no-log", default=True, help="A line of JSON on stderr for each verb.")
-def serve(path: str, metrics: str, *, log: bool) -> None:
+def serve(path: str, metrics: str, proc_sys: str, *, log: bool) -> None:
     """Serve invocations until SIGTERM, then finish those under way."""
+    sysctl.use_root(proc_sys)
     loaders = preloaded()
     stopping = _on_signals()
     listener = systemd.activated_socket() or listen(path)

@@ -17,6 +17,15 @@ from cni_core.netns import Sandbox
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
+_root = "/proc/sys"
+
+
+def use_root(path: str) -> None:
+    """Write below another mount of the host's /proc/sys: a container's own is read-only."""
+    global _root  # noqa: PLW0603 - a fact of the process, set once as it starts
+    _root = path
+
+
 class Sysctl(NamedTuple):
     """net.ipv6.conf.<interface>.<key> = value; `needed` if a kernel without the key is an error."""
 
@@ -46,7 +55,7 @@ def _directory(interface: str) -> Iterator[int]:
     one below which nothing is found.
     """
     try:
-        fd = os.open(f"/proc/sys/net/ipv6/conf/{interface}", os.O_PATH | os.O_CLOEXEC)
+        fd = os.open(f"{_root}/net/ipv6/conf/{interface}", os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:
         fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:

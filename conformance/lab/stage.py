@@ -87,9 +87,7 @@ def copy_project(project: Path, target: Path) -> None:
         if source.is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / name)
-    launcher = project / "dist" / "launcher"
-    if launcher.exists():  # built, for who wants to measure it
-        (target / "dist").mkdir()
-        shutil.copy2(launcher, target / "dist")
+    if (project / "dist" / "launcher").exists():  # built
+        shutil.copytree(project / "dist", target / "dist")
     packages = [str(path) for path in target.iterdir() if path.is_dir()]
     subprocess.run([sys.executable, "-m", "compileall", "-q", *packages], check=True)

@@ -1,0 +1,47 @@
+"""containerd attaches containers to an auto-created VLAN, and leaves nothing behind."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.runtimes.conftest import IMAGE, links, run, until, verbs
+
+
+class Container:
+    """A container that `ctr run` holds, and whose network it removes when the container ends."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._process = subprocess.Popen(["ctr", "run", "--cni", "--rm", IMAGE, name])
+        until(lambda: self.execute("true").returncode == 0)
+
+    def execute(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return run("ctr", "task", "exec", "--exec-id", "x", self.name, *command, check=False)
+
+    def reaches(self, address: str) -> bool:
+        return self.execute("ping", "-c1", "-W2", address).returncode == 0
+
+    def end(self) -> None:
+        run("ctr", "task", "kill", "--signal", "KILL", self.name)
+        self._process.wait(60)
+
+
+@pytest.mark.usefixtures("agent", "containerd")
+def test_containers_on_a_vlan(node: Path) -> None:
+    one, two = Container("one"), Container("two")
+
+    addresses = two.execute("ip", "-o", "address", "show", "eth0").stdout
+    assert links() >= {"eth0", "eth0.50"}
+    assert "inet 192.168.50.129/24" in addresses
+    assert "inet6 2001:db8:50::3/64" in addresses
+    until(lambda: two.reaches("192.168.50.128"))
+    until(lambda: two.reaches("192.168.50.1"))
+    until(lambda: two.reaches("2001:db8:50::2"))
+    until(lambda: two.reaches("2001:db8:50::1"))
+
+    one.end()
+    two.end()
+    assert "eth0.50" not in links()
+    assert run("/opt/cni/bin/cni-ipam", "leases", "--json").stdout.strip() == "[]"
+    assert verbs(node) == [("ADD", 0), ("ADD", 0), ("DEL", 0), ("DEL", 0)]

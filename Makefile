@@ -1,5 +1,5 @@
 # Every target does its own set-up. `make demo` and `make test` work on a fresh Debian machine, as root.
-.PHONY: demo test lint unit store agent kernel power runtimes build bench bench-quick lock clean
+.PHONY: demo test lint unit store agent kernel power runtimes build build-arm64 bench bench-quick lock clean
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 SHELL := /bin/bash
@@ -62,6 +62,12 @@ dist/bundle/launcher: dist/bundle/cni-agent dist/launcher
 dist/launcher: launcher/launcher.c launcher/Makefile
 	@$(PY) -m conformance.lab.tools musl-gcc
 	@$(MAKE) --quiet -C launcher OUT=../$@
+
+dist/launcher-arm64: launcher/launcher.c launcher/build-arm64
+	@echo "== building the launcher for arm64"
+	@launcher/build-arm64 $@
+
+build-arm64: dist/launcher-arm64
 
 agent: $(STAMP) build
 	@echo "== launcher and agent"

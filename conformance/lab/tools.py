@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 _PACKAGES = {
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
     "busybox": "busybox-static",
     "cpio": "cpio",
     "git": "git",

@@ -29,7 +29,7 @@ store: $(STAMP)
 	$(PY) -m pytest -q $(or $(ARGS),-n 2 tests/store)
 
 kernel: $(STAMP)
-	@$(PY) -m conformance.lab -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),-n 2 tests/kernel)
+	@$(PY) -m conformance.lab -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),-n 2 --dist worksteal tests/kernel)
 
 runtimes: $(STAMP) build
 	@$(PY) -m conformance.lab --mode node -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),tests/runtimes)

@@ -3,6 +3,8 @@
 Run on a node as `python3 -m tests.power.stream verify|stream`. A line for each call that was answered.
 """
 
+import itertools
+import os
 import random
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from tests.store.ipam import Ipam
 DISK, LEASES = "/dev/vdd", Path("/var/lib/cni")
 USABLE = 13  # of a /28
 PODS = 10
+KEPT = 40  # calls after which all is on the disk; what follows may be there, or in part, or not
 
 
 def mount() -> Ipam:
@@ -44,12 +47,15 @@ def verify(ipam: Ipam) -> None:
 def stream(ipam: Ipam) -> None:
     dice = random.Random(0)  # noqa: S311 - a test's dice
     held: set[str] = set()
-    while True:
+    for call in itertools.count(1):
         pod = f"pod{dice.randrange(PODS)}"
         reply = ipam.warm("DEL" if pod in held else "ADD", pod)
         assert reply.status == 0, reply
         held ^= {pod}
         print(f"answered {pod}", flush=True)
+        if call == KEPT:
+            assert held
+            os.sync()
 
 
 if __name__ == "__main__":

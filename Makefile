@@ -1,5 +1,5 @@
 # Every target does its own set-up. `make demo` and `make test` work on a fresh Debian machine, as root.
-.PHONY: demo test lint unit store agent kernel power runtimes build build-arm64 bench bench-quick lock clean
+.PHONY: demo test lint unit store agent conformance kernel power runtimes build build-arm64 bench bench-quick lock clean
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 SHELL := /bin/bash
@@ -28,7 +28,7 @@ store: $(STAMP)
 	$(PY) -m conformance.lab.tools strace host-local
 	$(PY) -m pytest -q $(or $(ARGS),-n 2 tests/store)
 
-kernel: $(STAMP)
+kernel: $(STAMP) dist/launcher
 	@$(PY) -m conformance.lab -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),-n 2 --dist worksteal tests/kernel)
 
 runtimes: $(STAMP) build
@@ -38,7 +38,20 @@ power: $(STAMP)
 	@echo "== loss of power"
 	$(PY) -m pytest -q tests/power $(ARGS)
 
-test: lint unit store agent kernel power
+dist/launched: dist/launcher
+	@mkdir -p $@
+	@ln -f dist/launcher $@/cni-vlan
+	@ln -f dist/launcher $@/cni-ipam
+	@touch $@
+
+SUBJECTS := $(foreach name,agent one-shot reference,conformance/subjects/$(name).toml)
+
+conformance: $(STAMP) build dist/launched
+	@echo "== the CNI specification"
+	@$(PY) -m conformance.lab.tools host-local
+	@$(PY) -m conformance $(or $(ARGS),$(SUBJECTS))
+
+test: lint unit store agent conformance kernel power
 
 PIN := .venv/bin/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
   --no-emit-find-links

@@ -7,6 +7,7 @@ namespaces, so that hosts neither see each other nor the machine.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -14,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from conformance.warm import Agents
 
 DEADLINE_S = 60
 REACH_S = 8
@@ -124,6 +127,17 @@ class Host:
         self.holder = holder
         self.cni_bin = cni_bin
         self.scratch = scratch
+        self.extra: dict[str, str] = {}
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of what runs on this host."""
+        return {"CNI_VLAN_SOCKET": str(self.socket), **os.environ, **self.extra}
+
+    @property
+    def socket(self) -> Path:
+        """Where an agent of this host listens, if it has one."""
+        return self.scratch / "agent.sock"
 
     @property
     def cni_path(self) -> str:
@@ -144,7 +158,7 @@ class Host:
         finished = subprocess.run(
             [*enter, *command],
             input=stdin,
-            env={**os.environ, **(environment or {})},
+            env={**self.variables, **(environment or {})},
             text=True,
             capture_output=True,
             timeout=DEADLINE_S,
@@ -199,7 +213,7 @@ class Host:
         variables = {"CNI_COMMAND": verb, "CNI_PATH": self.cni_path, "CNI_NETNS": pod.netns}
         variables |= {"CNI_CONTAINERID": pod.name, "CNI_IFNAME": ifname}
         script = f"exec {self.find(conf['type'])} < {self.scratch}/conf"
-        return self.popen("sh", "-c", script, env={**os.environ, **variables}, stdout=subprocess.DEVNULL)
+        return self.popen("sh", "-c", script, env={**self.variables, **variables}, stdout=subprocess.DEVNULL)
 
     def find(self, name: str) -> str:
         """Return the executable of a plugin, searched as a runtime does."""
@@ -224,8 +238,8 @@ class Host:
 
 
 @contextmanager
-def host(cni_bin: Path | None = None) -> Iterator[Host]:
-    """Make a host; at the end everything in it is gone, whatever became of it."""
+def host(cni_bin: Path | None = None, agents: Agents | None = None) -> Iterator[Host]:
+    """Make a host, with an agent if there are any; at the end all in it is gone, whatever became of it."""
     executables = cni_bin or Path(os.environ["LAB_CNI_BIN"])
     hide = " && ".join(f"mkdir -p {path} && mount -t tmpfs hidden {path}" for path in _HIDDEN)
     script = f"{hide} && mount -t sysfs sys /sys && ip link set lo up && echo ready && exec cat"
@@ -239,10 +253,15 @@ def host(cni_bin: Path | None = None) -> Iterator[Host]:
         )
         assert holder.stdin is not None
         assert holder.stdout is not None
+        agent = None
         try:
             assert holder.stdout.readline() == "ready\n"
-            yield Host(holder.pid, executables, Path(scratch))
+            made = Host(holder.pid, executables, Path(scratch))
+            agent = agents.start(holder.pid, made.socket) if agents else None
+            yield made
         finally:
+            if agent:
+                os.kill(agent, signal.SIGKILL)
             holder.kill()
             holder.wait()
             holder.stdin.close()

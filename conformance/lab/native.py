@@ -44,6 +44,7 @@ def run(project: Path, command: list[str]) -> int:
             "PATH": f"{stage.interpreter().parent}:{os.environ['PATH']}",
             "PYTHONPATH": f"{project}:{stage.site_packages()}",
             "LAB_CNI_BIN": str(scratch / "bin"),
+            "CNI_VLAN_BUNDLE": str(scratch / "bin"),
         }
         return subprocess.run(
             ["unshare", "-nmp", "--fork", "--mount-proc", "sh", "-c", script, "sh", *command],

@@ -87,6 +87,7 @@ def _script(command: list[str]) -> str:
         "PYTHONPATH": "/opt/project:/opt/libraries",
         "PYTHONDONTWRITEBYTECODE": "1",
         "LAB_CNI_BIN": "/opt/project/bin",
+        "CNI_VLAN_BUNDLE": "/opt/project/bin",
         **{name: os.environ[name] for name in ("CI", "NO_COLOR") if name in os.environ},
     }
     if sys.stdout.isatty():

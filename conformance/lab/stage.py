@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+LAUNCHED = ("cni-vlan", "cni-ipam")
 _BUILD_ONLY = (
     "mypy",
     "ruff",
@@ -62,6 +63,11 @@ def install_executables(target: Path, libraries: Path, project: Path, interprete
             f"sys.exit({function}())\n"
         )
         path.chmod(0o755)
+    launcher = Path(__file__).parents[2] / "dist" / "launcher"
+    if launcher.exists():
+        for name in LAUNCHED:
+            (target / "launched").mkdir(exist_ok=True)
+            shutil.copy2(launcher, target / "launched" / name)
 
 
 def copy_libraries(target: Path) -> None:

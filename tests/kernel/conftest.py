@@ -1,14 +1,31 @@
-"""One fresh host for each test."""
+"""One fresh host for each test, with an agent and the launcher as a node has them; or without."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from conformance import world
+from conformance.warm import Agents
 from conformance.world import Host
+
+ONE_SHOT = Path(os.environ["LAB_CNI_BIN"])
+
+
+@pytest.fixture(scope="session")
+def agents() -> Agents:
+    return Agents()
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
-    with world.host() as made:
+def host(agents: Agents) -> Iterator[Host]:
+    with world.host(ONE_SHOT / "launched", agents) as made:
+        yield made
+
+
+@pytest.fixture
+def cold_host() -> Iterator[Host]:
+    """A host whose plugins are executed, with no agent."""
+    with world.host(ONE_SHOT) as made:
         yield made

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from conformance.world import Host, Json, Pod, lasting, network
+from tests.kernel.conftest import ONE_SHOT
 
 pytestmark = pytest.mark.kernel
 
@@ -244,7 +245,7 @@ def test_cni_ipam_serves_the_reference_plugins(host: Host, plugin: str, name: st
     host.uplink()
     (pod,) = host.pods("p1")
     if name == "host-local":
-        (host.scratch / "bin" / name).symlink_to(host.find("cni-ipam"))
+        (host.scratch / "bin" / name).symlink_to(ONE_SHOT / "cni-ipam")
     keys = {"master": "eth0"} if plugin.endswith("vlan") else {"bridge": "br7"} if plugin == "bridge" else {}
     ipam = {"type": name, "ranges": RANGES, "routes": ROUTES, "dataDir": "/var/lib/cni/cni-ipam"}
     conf = {"cniVersion": "1.0.0", "name": "lan", "type": plugin, "ipam": ipam, **keys}

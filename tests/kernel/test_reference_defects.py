@@ -198,20 +198,20 @@ def test_a_killed_add_is_undone_by_delete(host: Host) -> None:
     assert host.state() == []
 
 
-def test_an_add_killed_before_the_link_has_its_name_is_undone_by_delete(host: Host) -> None:
-    host.uplink()
-    (pod,) = host.pods("p1")
+def test_an_add_killed_before_the_link_has_its_name_is_undone_by_delete(cold_host: Host) -> None:
+    cold_host.uplink()
+    (pod,) = cold_host.pods("p1")
     conf = network("lan", "eth0", "10.0.0.0/24")
     # At its fifth message to the kernel (names, parent, creation, the new link) the rename is due.
     kill = "-qq -o /dev/null -e trace=sendto -e inject=sendto:signal=KILL:when=5"
-    script = f"exec strace {kill} {host.find('cni-vlan')}"
-    (host.scratch / "bin" / "killed-vlan").write_text(f"#!/bin/sh\n{script}\n")
-    (host.scratch / "bin" / "killed-vlan").chmod(0o755)
-    host.plugin("ADD", {**conf, "type": "killed-vlan"}, pod)
+    script = f"exec strace {kill} {cold_host.find('cni-vlan')}"
+    (cold_host.scratch / "bin" / "killed-vlan").write_text(f"#!/bin/sh\n{script}\n")
+    (cold_host.scratch / "bin" / "killed-vlan").chmod(0o755)
+    cold_host.plugin("ADD", {**conf, "type": "killed-vlan"}, pod)
     assert len(pod.ip("link")) == 2
     assert not pod.has_link("eth0")
 
     pod.detach(conf)
 
     assert [link["ifname"] for link in pod.ip("link")] == ["lo"]
-    assert host.state() == []
+    assert cold_host.state() == []

@@ -18,7 +18,7 @@ def declines(request: Request) -> bool:
     """
     try:
         conf = json.loads(request.stdin)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     ipam = conf.get("ipam") if isinstance(conf, dict) else None
     return isinstance(ipam, dict) and bool(ipam) and not _is_at_home(ipam, request.plugin)

@@ -32,6 +32,13 @@ def load(
 ) -> _SchemaT:
     """Return a configuration object as its schema types it, or raise InvalidConfig with every problem."""
     given = {key: value for key, value in document.items() if value is not None}
+    problems = [
+        f"{key} {given[key]!r}: not an object"
+        for key in sorted(_PER_CALL & given.keys())
+        if not isinstance(given[key], dict)
+    ]
+    if problems:
+        raise InvalidConfig(problems_text(problems))
     lasting = {key: value for key, value in given.items() if key not in _PER_CALL and "/" not in key}
     text = json.dumps([__version__, schema.__module__, schema.__name__, prefix, lasting], sort_keys=True)
     for warning in _warnings(text, schema, lasting, prefix):

@@ -1,0 +1,1 @@
+"""The CNI specification as tests of any plugin, judged only from outside."""

@@ -11,11 +11,12 @@ import click
 
 from cni_agent import install, systemd
 from cni_agent.log import Log
+from cni_agent.memory import share_one_arena
 from cni_agent.metrics import Metrics
-from cni_agent.server import Done, Loaders, Server, listen
+from cni_agent.preload import preloaded
+from cni_agent.server import Done, Server, listen
 from cni_core import sysctl
 from cni_core.errors import CniError
-from cni_core.plugin import Commands
 
 SOCKET = "/run/cni-vlan/agent.sock"
 METRICS = "/run/cni-vlan/metrics.sock"
@@ -38,6 +39,7 @@ def tool() -> None:
 @click.option("--log/--no-log", default=True, help="A line of JSON on stderr for each verb.")
 def serve(path: str, metrics: str, proc_sys: str, *, log: bool) -> None:
     """Serve invocations until SIGTERM, then finish those under way."""
+    share_one_arena()
     sysctl.use_root(proc_sys)
     loaders = preloaded()
     stopping = _on_signals()
@@ -57,24 +59,6 @@ def serve(path: str, metrics: str, proc_sys: str, *, log: bool) -> None:
         systemd.notify("READY=1")
         server.serve(stopping)
         systemd.notify("STOPPING=1")
-
-
-def preloaded() -> Loaders:
-    """Return the verbs of each plugin, with all imported that any of them needs."""
-    import cni_core.rtgeneral
-    import cni_core.validation  # noqa: F401 - loaded, for who needs it later
-    import cni_ipam.commands
-    import cni_ipam.config
-    import cni_vlan.commands
-    import cni_vlan.config
-
-    def ipam() -> Commands:
-        return cni_ipam.commands
-
-    def vlan() -> Commands:
-        return cni_vlan.commands
-
-    return {"cni-ipam": ipam, "cni-vlan": vlan}
 
 
 def _on_signals() -> socket.socket:

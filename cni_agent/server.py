@@ -1,6 +1,8 @@
 """Serving the launcher: a thread for each invocation under way, each ending in the namespace it began in."""
 
 import contextlib
+import gc
+import itertools
 import os
 import select
 import signal
@@ -9,7 +11,6 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from cni_agent import protocol
@@ -18,7 +19,8 @@ from cni_core import plugin, turn
 from cni_core.plugin import Commands, Edges
 from cni_core.record import Record
 
-_THREADS = 64
+_AT_ONCE = 64
+_TIDY_EVERY = 256  # invocations
 _RECEIVE_S = 10.0
 _SEND_S = 10.0
 _BACKLOG = 4096
@@ -45,6 +47,7 @@ class Server:
         self._loaders = loaders
         self._tell = tell
         self._namespace = _own_namespace()
+        self._places = threading.Semaphore(_AT_ONCE)
 
     def serve(self, stopping: socket.socket) -> None:
         """Serve until `stopping` can be read, then finish what runs."""
@@ -52,10 +55,24 @@ class Server:
         waiting = select.poll()
         for source in (self._listener, stopping):
             waiting.register(source, select.POLLIN)
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="verb") as pool:
-            while stopping.fileno() not in {descriptor for descriptor, _event in waiting.poll()}:
-                with contextlib.suppress(OSError):  # a caller that gave up
-                    pool.submit(self._serve_one, self._listener.accept()[0])
+        for served in itertools.count(1):
+            if stopping.fileno() in {descriptor for descriptor, _event in waiting.poll()}:
+                break
+            with contextlib.suppress(OSError):  # a caller that gave up
+                connection = self._listener.accept()[0]
+                self._places.acquire()
+                # Not a pool's: 64 threads that were once needed hold 5 MiB for ever.
+                threading.Thread(target=self._serve_in_place, args=(connection,), name="verb").start()
+            if served % _TIDY_EVERY == 0:
+                gc.collect()  # it alone empties Python's lists of free tuples, which grow by 1 MiB
+        for _place in range(_AT_ONCE):
+            self._places.acquire()
+
+    def _serve_in_place(self, connection: socket.socket) -> None:
+        try:
+            self._serve_one(connection)
+        finally:
+            self._places.release()
 
     def _serve_one(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError, protocol.ProtocolError):

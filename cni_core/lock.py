@@ -31,6 +31,11 @@ def locked(path: str, deadline_s: float = DEADLINE_S) -> Iterator[None]:
         os.close(descriptor)
 
 
+def preload() -> None:
+    """Import now what the first lock would."""
+    import filelock  # noqa: F401 - loaded, for who locks later
+
+
 def _lock(path: str, deadline_s: float) -> int:
     """Return a descriptor of the file at the path, which holds its lock until it is closed."""
     while True:

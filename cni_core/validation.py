@@ -1,6 +1,7 @@
 """Validating a configuration object against its TypedDict. The only module that imports pydantic."""
 
 import difflib
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, NotRequired, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -17,10 +18,15 @@ _STANDARD = frozenset(
 def validate(schema: type, document: Mapping[str, Any], prefix: str) -> tuple[list[str], list[str]]:
     """Return the problems of a configuration object, and warnings about keys that nobody reads."""
     try:
-        TypeAdapter(_for_pydantic(schema)).validate_python(document, strict=True)
+        _adapter(schema).validate_python(document, strict=True)
     except ValidationError as error:
         return _problems(error, prefix), []
     return [], list(_unknown(schema, document, prefix))
+
+
+@functools.cache  # the agent meets many configurations of two schemas
+def _adapter(schema: type) -> TypeAdapter[Any]:
+    return TypeAdapter(_for_pydantic(schema))
 
 
 def _for_pydantic(schema: Any) -> Any:  # noqa: ANN401 - a type expression

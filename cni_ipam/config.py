@@ -37,7 +37,9 @@ class _Dns(TypedDict, total=False):
     options: list[str]
 
 
-class _Ipam(TypedDict, total=False):
+class Schema(TypedDict, total=False):
+    """The keys of the section "ipam"."""
+
     type: str
     subnets: list[Subnet]
     ranges: list[list[Subnet]]
@@ -81,7 +83,7 @@ def parse(invocation: Invocation) -> Request:
     document = invocation.conf.get("ipam")
     if not isinstance(document, dict):
         raise InvalidConfig("IPAM config missing 'ipam' key")
-    conf = load(_Ipam, document, "ipam.", invocation.warn)
+    conf = load(Schema, document, "ipam.", invocation.warn)
     problems = _name_problems(conf)
     sets = _range_sets(conf, _runtime_ranges(invocation), problems)
     problems += _family_problems(sets, invocation.cni_version)
@@ -106,7 +108,7 @@ def parse(invocation: Invocation) -> Request:
     )
 
 
-def _name_problems(conf: _Ipam) -> list[str]:
+def _name_problems(conf: Schema) -> list[str]:
     """Return what cannot be a directory."""
     pool, data_dir = conf.get("pool", ""), conf.get("dataDir", "")
     found = (
@@ -125,7 +127,7 @@ def _runtime_ranges(invocation: Invocation) -> list[list[Subnet]]:
     return load(_Runtime, {"ipRanges": ranges}, "runtimeConfig.", invocation.warn)["ipRanges"]
 
 
-def _range_sets(conf: _Ipam, runtime: Sequence[Sequence[Subnet]], problems: list[str]) -> list[RangeSet]:
+def _range_sets(conf: Schema, runtime: Sequence[Sequence[Subnet]], problems: list[str]) -> list[RangeSet]:
     """Return the range sets of either schema; those of the runtime come first, as in host-local."""
     subnets, ranges = conf.get("subnets", []), conf.get("ranges", [])
     if subnets and (ranges or conf.get("subnet")):
@@ -139,7 +141,7 @@ def _range_sets(conf: _Ipam, runtime: Sequence[Sequence[Subnet]], problems: list
     return range_sets(named, subnets, problems)
 
 
-def _top_level(conf: _Ipam) -> Subnet:
+def _top_level(conf: Schema) -> Subnet:
     """Return the one range that host-local's oldest schema has."""
     return {
         "subnet": conf["subnet"],

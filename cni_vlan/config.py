@@ -40,7 +40,9 @@ class _Dns(TypedDict, total=False):
     options: list[str]
 
 
-class _Vlan(TypedDict, total=False):
+class Schema(TypedDict, total=False):
+    """The keys of a network, beside those that every plugin has."""
+
     driver: Literal["macvlan", "ipvlan"]
     parent: str
     master: str
@@ -67,7 +69,7 @@ class _Vlan(TypedDict, total=False):
 
 def parse(invocation: Invocation) -> Attachment:
     """Return what a network's configuration asks for, or raise InvalidConfig with all that is wrong."""
-    conf = load(_Vlan, invocation.conf, "", invocation.warn)
+    conf = load(Schema, invocation.conf, "", invocation.warn)
     problems = _number_problems(conf)
     claim = _claim(conf, problems)
     parent = _parent(conf, invocation, claim.driver, problems)
@@ -101,7 +103,7 @@ def parse(invocation: Invocation) -> Attachment:
     )
 
 
-def _claim(conf: _Vlan, problems: list[str]) -> Claim:
+def _claim(conf: Schema, problems: list[str]) -> Claim:
     """Return driver, mode and flag; what does not fit together is a problem."""
     flag = conf.get("flag") or conf.get("ipvlan_flag", "")
     ipvlan_mode = conf.get("ipvlan_mode", "")
@@ -120,7 +122,7 @@ def _claim(conf: _Vlan, problems: list[str]) -> Claim:
     return Claim(driver, mode, flag if driver == "ipvlan" else "")
 
 
-def _parent(conf: _Vlan, invocation: Invocation, driver: str, problems: list[str]) -> Parent:
+def _parent(conf: Schema, invocation: Invocation, driver: str, problems: list[str]) -> Parent:
     name = conf.get("parent") or conf.get("master") or _chained_parent(invocation, problems)
     vlan = conf.get("vlan", conf.get("vlanId"))
     protocol = conf.get("vlanProtocol", "802.1q")
@@ -163,7 +165,7 @@ def _chained_parent(invocation: Invocation, problems: list[str]) -> str:
     return ""
 
 
-def _mac(conf: _Vlan, invocation: Invocation, problems: list[str]) -> str:
+def _mac(conf: Schema, invocation: Invocation, problems: list[str]) -> str:
     """Return the MAC address asked for by the strongest of its four sources."""
     sources: tuple[tuple[str, Any], ...] = (
         ("runtimeConfig.mac", section(invocation.conf, "runtimeConfig", "mac")),
@@ -201,7 +203,7 @@ def _dns(conf: _Dns | None) -> DNS | None:
     )
 
 
-def _number_problems(conf: _Vlan) -> list[str]:
+def _number_problems(conf: Schema) -> list[str]:
     """Return the numbers that are out of their range."""
     limits: Sequence[tuple[str, float, float, float]] = (
         ("mtu", conf.get("mtu", 0), 0, _MTU_MAX),

@@ -42,9 +42,9 @@ class Agents:
 
 
 def _serve_forks() -> None:
-    from cni_agent import cli
+    from cni_agent.preload import preloaded
 
-    cli.preloaded()
+    preloaded()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     for line in sys.stdin:
         holder, socket = line.split()

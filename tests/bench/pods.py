@@ -131,10 +131,17 @@ class Agent:
 
     def memory_mib(self) -> float:
         """Proportional set size now."""
-        for line in Path(f"/proc/{self._process.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) / 1024
-        raise AssertionError("no Pss")
+        return self._kilobytes("smaps_rollup", "Pss:") / 1024
+
+    def peak_mib(self) -> float:
+        """The largest resident set so far."""
+        return self._kilobytes("status", "VmHWM:") / 1024
+
+    def _kilobytes(self, file: str, key: str) -> int:
+        for line in Path(f"/proc/{self._process.pid}/{file}").read_text().splitlines():
+            if line.startswith(key):
+                return int(line.split()[1])
+        raise AssertionError(f"no {key}")
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -204,6 +211,12 @@ def measure(directory: Path, *, quick: bool) -> Figures:
     agent = Agent(DIST / "bundle" / "cni-agent")
     memory = {"idle": agent.memory_mib()}
     try:
+        pairs = 300 if quick else 10_000
+        for number in range(pairs):
+            for verb in ("ADD", "DEL"):
+                timed(bench.verb(warm, "IPv4", verb, bench.pods[number % 100]))
+        memory[f"after {pairs:,} pairs"] = agent.memory_mib()
+        print(memory, flush=True)
         alone = {"IPv4": compare(bench, [go, warm, cold], "IPv4", 15 if quick else 51)}
         alone["dual stack"] = compare(bench, [go, warm, cold], "dual stack", 3 if quick else 9)
         least = floor(bench, 15 if quick else 51)
@@ -213,19 +226,15 @@ def measure(directory: Path, *, quick: bool) -> Figures:
             for form in (go, warm, cold) if pods == 50 else (go, warm):
                 bursts[form.name, pods] = bench.bursts(form, pods, 3)
                 print(form.name, pods, *(f"{b.wall:.0f} ms" for b in bursts[form.name, pods]), flush=True)
-                memory[f"after a burst of {pods}"] = agent.memory_mib()
+            memory |= {
+                f"peak with {pods} at once": agent.peak_mib(),
+                f"after {pods} at once": agent.memory_mib(),
+            }
         for form in (go, warm):
             processor[form.name] = bench.processor(form, agent if form == warm else None)
         print(processor, flush=True)
         crowded = {} if quick else bench.crowded(warm, (0, 100, 499))
         print(crowded, flush=True)
-        pairs = 300 if quick else 10_000
-        before = agent.memory_mib()
-        for number in range(pairs):
-            for verb in ("ADD", "DEL"):
-                timed(bench.verb(warm, "IPv4", verb, bench.pods[number % 100]))
-        memory |= {"before the pairs": before, f"after {pairs:,} pairs": agent.memory_mib()}
-        print(memory, flush=True)
     finally:
         agent.stop()
     return Figures(alone, least, bursts, processor, crowded, memory)

@@ -19,7 +19,7 @@ def write(found: Figures) -> None:
         "Processor time per pod in a burst of 100, the agent's included, milliseconds:",
         report.table(["", "ADD", "to Go", "DEL", "to Go"], _processor(found)),
         f"ADD by launcher and agent with pods on the same parent: {'; '.join(crowded)}.",
-        f"Memory of the agent (PSS, MiB): {'; '.join(memory)}.",
+        f"Memory of the agent (PSS; peaks are resident sets; MiB): {'; '.join(memory)}.",
     ]
     report.write("pods", "\n\n".join(text))
 

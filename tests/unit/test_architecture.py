@@ -21,7 +21,7 @@ HOMES = {
     "pyroute2": {"cni_core.rtcodecs"},
     "pydantic": {"cni_core.validation"},
     "filelock": {"cni_core.lock"},
-    "ctypes": {"cni_core.netns"},
+    "ctypes": {"cni_core.netns", "cni_agent.memory"},
     "subprocess": {"cni_core.delegate"},
     "click": {"cni_vlan.cli", "cni_ipam.cli", "cni_agent.cli"},
     "prometheus_client": {"cni_agent.metrics"},

@@ -1,0 +1,26 @@
+"""Loading all that any verb needs, so that no pod waits for it."""
+
+import cni_core.rtgeneral  # noqa: F401 - loaded, for who needs it later
+import cni_ipam.commands
+import cni_ipam.config
+import cni_vlan.commands
+import cni_vlan.config
+from cni_agent.server import Loaders
+from cni_core import lock, validation
+from cni_core.plugin import Commands
+
+
+def preloaded() -> Loaders:
+    """Return the verbs of each plugin, and do once what costs most when it is done first."""
+    lock.preload()
+    for schema in (cni_vlan.config.Schema, cni_ipam.config.Schema):
+        validation.validate(schema, {}, "")
+    return {"cni-ipam": _ipam, "cni-vlan": _vlan}
+
+
+def _ipam() -> Commands:
+    return cni_ipam.commands
+
+
+def _vlan() -> Commands:
+    return cni_vlan.commands

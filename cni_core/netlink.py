@@ -86,6 +86,14 @@ class Rtnl:
         found = [route for route in self.routes(families, _MAIN_TABLE) if route.dst.endswith("/0")]
         return sorted(found, key=lambda route: route.priority)
 
+    def supports(self, kind: str) -> bool:
+        """Tell whether the kernel can make links of a kind, loading its module if it has to."""
+        try:
+            self._socket.change([rtwire.probe_kind(kind)])
+        except KernelError as error:
+            return error.errno != errno.EOPNOTSUPP
+        return True
+
     def apply(self, operations: Sequence[Operation]) -> None:
         """Carry out operations in one batch; raise the error of the first that the kernel refused."""
         if not operations:

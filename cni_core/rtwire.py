@@ -79,6 +79,20 @@ def query_link(name: str, index: int) -> Request:
     return Request(_RTM_GETLINK, 0, _IFINFO.pack(0, 0, index, 0, 0) + attributes)
 
 
+def probe_kind(kind: str) -> Request:
+    """Return a request for a link that cannot be: no device below it, an address of one byte.
+
+    The kernel refuses it, with EOPNOTSUPP only if it does not know the kind (rtnl_newlink).
+    """
+    attributes = (
+        _text(_IFLA_IFNAME, "probe")
+        + _attribute(_IFLA_ADDRESS, b"\0")
+        + _number(_IFLA_LINK, 0x7FFFFFFF)
+        + _attribute(_IFLA_LINKINFO, _text(_INFO_KIND, kind))
+    )
+    return Request(_RTM_NEWLINK, _CREATE | _EXCL, _IFINFO.pack(0, 0, 0, 0, 0) + attributes)
+
+
 def query_routes(*, ipv6: bool, table: int) -> Request:
     """Return the query of a family's routes in a table, 0 for every table."""
     body = _RTMSG.pack(_AF_INET6 if ipv6 else _AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)

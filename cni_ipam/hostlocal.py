@@ -9,14 +9,13 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from cni_core import statefile
+from cni_core import libcni, statefile
 from cni_core.boot import boot_time
 from cni_ipam.owner import Owner, timestamp
 from cni_ipam.ranges import RangeSet
 from cni_ipam.store import Store
 
 DATA_DIR = "/var/lib/cni/networks"
-RESULTS = "/var/lib/cni/results"
 _CURSOR = "last_reserved_ip."
 _FIRST_IFNAME = "eth0"  # before 0.8 host-local did not record it
 
@@ -84,9 +83,8 @@ def _is_live(lease: Lease, network: str) -> bool:
     """
     if lease.since >= boot_time():
         return True
-    record = os.path.join(RESULTS, f"{network}-{lease.container_id}-{lease.ifname}")
-    netns = (statefile.read_json(record) or {}).get("netns")
-    return isinstance(netns, str) and os.path.exists(netns)
+    netns = libcni.sandbox_of(network, lease.container_id, lease.ifname)
+    return netns is not None and os.path.exists(netns)
 
 
 def _cidr(text: str, range_sets: Sequence[RangeSet]) -> str | None:

@@ -20,10 +20,16 @@ def load_ipam_commands() -> Commands:
 
 def command_line() -> None:
     """Run the tool for operators; exits the process."""
-    from cni_ipam import config
-    from cni_vlan.cli import tool
+    from cni_ipam import config, inventory
+    from cni_ipam.store import DATA_DIR
+    from cni_vlan.cli import IpamTools, tool
+    from cni_vlan.inventory import Lease
 
-    tool(prog_name="cni-vlan", obj={"cni-ipam": config.parse})
+    def leases() -> list[Lease]:
+        owners = {held.owner.key: held.owner for held in inventory.leases(DATA_DIR, void=False)}
+        return [Lease(owner.network, key, owner.addresses) for key, owner in owners.items()]
+
+    tool(prog_name="cni-vlan", obj=IpamTools({"cni-ipam": config.parse}, leases))
 
 
 def main() -> int:

@@ -1,15 +1,31 @@
 """What operators use cni-vlan for."""
 
-from collections.abc import Callable, Mapping
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TextIO
 
 import click
 
 from cni_core.errors import CniError
-from cni_core.invocation import Invocation
-from cni_core.netfile import asked_by_hand, read_plugins
-from cni_vlan import config
+from cni_core.netlink import open_rtnl
+from cni_vlan import convert, doctor, inventory, netdir
+from cni_vlan.doctor import Finding, Node, Verdict
+from cni_vlan.inventory import Lease, ParentUse
+from cni_vlan.ledger import Ledger
+from cni_vlan.netdir import CONF_DIR, NetworkFile, Parsers
 
-Parsers = Mapping[str, Callable[[Invocation], object]]
+SOCKET = "/run/cni-vlan/agent.sock"
+_COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
+_conf_dir = click.option("--conf-dir", default=CONF_DIR, show_default=True, help="Where the networks are.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class IpamTools(NamedTuple):
+    """What the entry point brings of cni-ipam: parsers of its configuration, and the leases of this boot."""
+
+    parsers: Parsers
+    leases: Callable[[], Sequence[Lease]]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,49 +40,118 @@ def tool() -> None:
 @tool.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @click.pass_obj
-def validate(ipam: Parsers, files: tuple[str, ...]) -> None:
+def validate(ipam: IpamTools, files: tuple[str, ...]) -> None:
     """Say everything that is wrong with the network configurations in FILES (.conf or .conflist)."""
-    wrong = 0
-    for file in files:
-        warnings: list[str] = []
-        problems = _problems(file, ipam, warnings)
-        for text in problems:
-            click.echo(f"{file}: {text}", err=True)
-        for text in warnings:
-            click.echo(f"{file}: warning: {text}", err=True)
-        if not problems:
-            click.echo(f"{file}: valid")
-        wrong += bool(problems)
+    read = [netdir.read(file, ipam.parsers) for file in files]
+    for file in read:
+        _tell_of(file)
+    wrong = sum(not file.attachments for file in read)
     if wrong:
         raise click.ClickException(f"{wrong} of {len(files)} files are not valid")
 
 
-def _problems(file: str, ipam: Parsers, warnings: list[str]) -> list[str]:
+def _tell_of(file: NetworkFile) -> None:
+    for text in file.problems:
+        click.echo(f"{file.path}: {text}", err=True)
+    for text in file.warnings:
+        click.echo(f"{file.path}: warning: {text}", err=True)
+    if file.attachments:
+        click.echo(f"{file.path}: valid")
+    elif not file.problems:
+        click.echo(f"{file.path}: no plugin in it is {netdir.PLUGIN}", err=True)
+
+
+@tool.command("convert")
+@click.argument("file", type=click.File())
+@click.option("--out-dir", type=click.Path(file_okay=False), help="Write a .conflist for each network there.")
+def translate(file: TextIO, out_dir: str | None) -> None:
+    """Convert FILE (or - for stdin) into a network list for cni-vlan.
+
+    FILE is the output of `docker network inspect NETWORK...`, or a configuration of the reference plugins
+    macvlan, ipvlan or vlan. What to know of each network goes to stderr.
+    """
     try:
-        ours = [conf for conf in read_plugins(file) if conf.get("type") == "cni-vlan"]
-        if not ours:
-            return ["no plugin in it is cni-vlan"]
-        found = []
-        for conf in ours:
-            parsers = [config.parse, *_ipam_parser(conf, ipam)]
-            found += [text for parse in parsers for text in _problems_of(parse, conf, warnings)]
+        converted = convert.convert(json.load(file))
+    except ValueError as error:
+        raise click.ClickException(f"{file.name}: not JSON: {error}") from error
     except CniError as error:
-        return [error.msg]
-    return found
+        raise click.ClickException(f"{file.name}: {error.msg}") from error
+    if len(converted) != 1 and not out_dir:
+        raise click.ClickException(f"{len(converted)} networks: name a directory for them by --out-dir")
+    for network, notes in converted:
+        for note in notes:
+            click.echo(f"{network['name']}: {note}", err=True)
+        _put(network, out_dir)
 
 
-def _ipam_parser(conf: Mapping[str, object], ipam: Parsers) -> list[Callable[[Invocation], object]]:
-    """Return what parses the IPAM part, if it is ours to judge."""
-    section = conf.get("ipam")
-    kind = section.get("type") if isinstance(section, dict) else None
-    return [ipam[kind]] if isinstance(kind, str) and kind in ipam else []
-
-
-def _problems_of(
-    parse: Callable[[Invocation], object], conf: dict[str, object], warnings: list[str]
-) -> list[str]:
+def _put(network: dict[str, Any], directory: str | None) -> None:
+    text = json.dumps(network, indent=2)
+    if directory is None:
+        click.echo(text)
+        return
+    path = os.path.join(directory, f"{network['name']}.conflist")
     try:
-        parse(asked_by_hand(conf, warnings))
+        os.makedirs(directory, exist_ok=True)
+        with open(path, "x", encoding="utf-8") as output:
+            output.write(text + "\n")
+    except OSError as error:
+        raise click.ClickException(f"write {path}: {error.strerror}") from error
+    click.echo(f"wrote {path}")
+
+
+@tool.command()
+@_conf_dir
+@_as_json
+@click.pass_obj
+def networks(ipam: IpamTools, conf_dir: str, *, as_json: bool) -> None:
+    """Show the networks on this node: parents, VLANs, pods, addresses."""
+    try:
+        parents = inventory.attached(Ledger(), ipam.leases())
+        files = list(netdir.read_directory(conf_dir, ipam.parsers))
     except CniError as error:
-        return error.msg.removeprefix("invalid network configuration: ").split("; ")
-    return []
+        raise click.ClickException(error.msg) from error
+    used = {network for parent in parents for network in parent.networks}
+    configured = {attachment.network for file in files for attachment in file.attachments}
+    idle = sorted(configured - used)
+    if as_json:
+        click.echo(json.dumps({"parents": [_parent_json(p) for p in parents], "idle": idle}, indent=2))
+        return
+    for line in inventory.tree(parents, idle):
+        click.echo(line)
+
+
+def _parent_json(parent: ParentUse) -> dict[str, Any]:
+    pods = {network: [pod._asdict() for pod in pods] for network, pods in parent.networks.items()}
+    return {**parent._asdict(), "networks": pods}
+
+
+@tool.command("doctor")
+@_conf_dir
+@click.option("--agent", default=SOCKET, show_default=True, help="Where the agent listens.")
+@_as_json
+@click.pass_obj
+def look_over(ipam: IpamTools, conf_dir: str, agent: str, *, as_json: bool) -> None:
+    """Look this node over, and say what to do about what is wrong. Changes nothing.
+
+    The exit status is 1 if something fails; warnings do not count.
+    """
+    try:
+        with open_rtnl() as rtnl:
+            files = list(netdir.read_directory(conf_dir, ipam.parsers))
+            found = doctor.examine(Node(rtnl, Ledger(), files, ipam.leases(), agent))
+    except CniError as error:
+        raise click.ClickException(error.msg) from error
+    if as_json:
+        click.echo(json.dumps([{**f._asdict(), "verdict": f.verdict.value} for f in found], indent=2))
+    else:
+        for finding in found:
+            _show(finding)
+    if any(finding.verdict is Verdict.FAIL for finding in found):
+        raise click.exceptions.Exit(1)
+
+
+def _show(finding: Finding) -> None:
+    verdict = click.style(f"{finding.verdict.value:<4}", fg=_COLOURS[finding.verdict], bold=True)
+    click.echo(f"{verdict}  {finding.subject}: {finding.text}")
+    if finding.advice:
+        click.echo(f"      -> {finding.advice}")

@@ -15,7 +15,7 @@ def status(invocation: Invocation) -> None:
     attachment = config.parse(invocation)
     with open_rtnl() as rtnl:
         if not attachment.link_in_container:
-            _check_uplink(attachment, rtnl)
+            check_uplink(attachment, rtnl)
     try:
         Ledger().check_writable()
         if attachment.ipam is not None:
@@ -26,8 +26,9 @@ def status(invocation: Invocation) -> None:
         raise NotAvailable(error.msg, error.details) from error
 
 
-def _check_uplink(attachment: Attachment, rtnl: Rtnl) -> None:
-    name = _lowest(attachment.parent).name
+def check_uplink(attachment: Attachment, rtnl: Rtnl) -> None:
+    """Raise LimitedConnectivity if the parent, or what it stands on, is absent, down or without carrier."""
+    name = lowest(attachment.parent).name
     if attachment.parent.isolated_network:
         return
     if is_auto(attachment.parent):
@@ -43,5 +44,6 @@ def _check_uplink(attachment: Attachment, rtnl: Rtnl) -> None:
             raise LimitedConnectivity(f"network {attachment.network}: {wanted} {state}")
 
 
-def _lowest(wanted: Parent) -> Parent:
-    return wanted if wanted.uplink is None else _lowest(wanted.uplink)
+def lowest(wanted: Parent) -> Parent:
+    """Return what a parent stands on in the end."""
+    return wanted if wanted.uplink is None else lowest(wanted.uplink)

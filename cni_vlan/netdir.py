@@ -1,0 +1,63 @@
+"""The networks that are configured on a node, and what is wrong with their files."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from cni_core import statefile
+from cni_core.errors import CniError
+from cni_core.invocation import Invocation
+from cni_core.netfile import asked_by_hand, read_plugins
+from cni_vlan import config
+from cni_vlan.attachment import Attachment
+
+CONF_DIR = "/etc/cni/net.d"
+PLUGIN = "cni-vlan"
+_ENDINGS = (".conf", ".conflist", ".json")  # what libcni reads
+
+Parsers = Mapping[str, Callable[[Invocation], object]]
+
+
+class NetworkFile(NamedTuple):
+    """A file, the attachments that its plugins ask for, and what is to be said of it."""
+
+    path: str
+    attachments: tuple[Attachment, ...] = ()
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def read_directory(directory: str, ipam: Parsers) -> Iterator[NetworkFile]:
+    """Yield the files in a directory that are ours to judge: with a plugin of ours in them, or unreadable."""
+    for name in sorted(statefile.list_directory(directory)):
+        if name.endswith(_ENDINGS):
+            found = read(os.path.join(directory, name), ipam)
+            if found.problems or found.attachments:
+                yield found
+
+
+def read(path: str, ipam: Parsers) -> NetworkFile:
+    """Read and check a file; one without a plugin of ours has neither attachments nor problems."""
+    warnings: list[str] = []
+    try:
+        ours = [conf for conf in read_plugins(path) if conf.get("type") == PLUGIN]
+    except CniError as error:
+        return NetworkFile(path, problems=(error.msg,))
+    problems = [text for conf in ours for text in _problems(conf, ipam, warnings)]
+    attachments = () if problems else [config.parse(asked_by_hand(conf, [])) for conf in ours]
+    return NetworkFile(path, tuple(attachments), tuple(problems), tuple(warnings))
+
+
+def _problems(conf: dict[str, Any], ipam: Parsers, warnings: list[str]) -> Iterator[str]:
+    for parse in (config.parse, *_ipam_parser(conf, ipam)):
+        try:
+            parse(asked_by_hand(conf, warnings))
+        except CniError as error:
+            yield from error.msg.removeprefix("invalid network configuration: ").split("; ")
+
+
+def _ipam_parser(conf: Mapping[str, object], ipam: Parsers) -> Sequence[Callable[[Invocation], object]]:
+    """Return what parses the IPAM part, if it is ours to judge."""
+    section = conf.get("ipam")
+    kind = section.get("type") if isinstance(section, dict) else None
+    return [ipam[kind]] if isinstance(kind, str) and kind in ipam else []

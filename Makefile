@@ -1,5 +1,5 @@
 # Every target does its own set-up. `make demo` and `make test` work on a fresh Debian machine, as root.
-.PHONY: demo test lint unit store agent conformance kernel power runtimes build build-arm64 bench bench-quick lock clean
+.PHONY: demo test lint unit store agent conformance kernel power nodes runtimes image build build-arm64 bench bench-quick lock clean
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 SHELL := /bin/bash
@@ -31,8 +31,12 @@ store: $(STAMP)
 kernel: $(STAMP) dist/launcher
 	@$(PY) -m conformance.lab -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),-n 2 --dist worksteal tests/kernel)
 
-runtimes: $(STAMP) build
+runtimes: $(STAMP) build image
 	@$(PY) -m conformance.lab --mode node -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),tests/runtimes)
+
+nodes: $(STAMP) build
+	@echo "== a node that starts again, and two on a trunk"
+	$(PY) -m pytest -q $(or $(ARGS),tests/nodes)
 
 power: $(STAMP)
 	@echo "== loss of power"
@@ -46,22 +50,38 @@ dist/launched: dist/launcher
 
 SUBJECTS := $(foreach name,agent one-shot reference,conformance/subjects/$(name).toml)
 
-conformance: $(STAMP) build dist/launched
-	@echo "== the CNI specification"
+conformance: $(STAMP) dist/bundle/launcher dist/launched dist/libcni
+	@echo "== the CNI specification, and libcni"
 	@$(PY) -m conformance.lab.tools host-local
 	@$(PY) -m conformance $(or $(ARGS),$(SUBJECTS))
+	$(PY) -m pytest -q tests/libcni
 
-test: lint unit store agent conformance kernel power
+test: lint unit store agent conformance kernel power nodes runtimes
 
 PIN := .venv/bin/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
   --no-emit-find-links
 
 lock: $(STAMP)
 	@$(PIN) --extra dev --output-file requirements.lock pyproject.toml
+	@$(PIN) --constraint requirements.lock --output-file requirements-run.lock pyproject.toml
 	@$(PIN) --extra bench --constraint requirements.lock --output-file requirements-bench.lock pyproject.toml
 
-# One program under three names, and the launcher that stands for two of them.
-build: $(STAMP) dist/bundle/launcher
+# The bundle is one program under three names, and the launcher that stands for two of them.
+build: $(STAMP) dist/SHA256SUMS
+
+dist/SHA256SUMS: dist/bundle/launcher tools/package $(shell find manifests -type f) requirements-run.lock
+	@echo "== packing it"
+	@tools/package
+
+image: $(STAMP) dist/bundle/launcher
+	@$(PY) -m conformance.lab.tools buildah mmdebstrap
+	@echo "== building the image"
+	@tools/image
+
+dist/libcni: conformance/libcni/main.go
+	@$(PY) -m conformance.lab.tools go
+	@mkdir -p dist
+	@GO111MODULE=off GOPATH=/usr/share/gocode GOFLAGS=-trimpath CGO_ENABLED=0 go build -o $@ ./conformance/libcni
 
 dist/bundle/cni-agent: build.spec launcher/bundle.py $(wildcard cni_*/*.py) requirements.lock
 	@echo "== building the bundle"
@@ -82,12 +102,12 @@ dist/launcher-arm64: launcher/launcher.c launcher/build-arm64
 
 build-arm64: dist/launcher-arm64
 
-agent: $(STAMP) build
+agent: $(STAMP) dist/bundle/launcher
 	@echo "== launcher and agent"
 	@$(PY) -m conformance.lab.tools musl-gcc
 	$(PY) -m pytest -q tests/agent $(ARGS)
 
-bench bench-quick: $(STAMP) build
+bench bench-quick: $(STAMP) dist/bundle/launcher
 	@$(PY) -m conformance.lab.tools host-local
 	.venv/bin/pip install --quiet --require-hashes --requirement requirements-bench.lock
 	$(PY) -m tests.bench $(if $(filter bench-quick,$@),--quick)

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +13,23 @@ from typing import NamedTuple
 from conformance.lab import image, stage
 
 _MEMORY = "3G"
+_WIRE_S = 120
 LOST = 125  # the node went away before it said how the command ended
 
 
+class Trunk(NamedTuple):
+    """A wire between two nodes, their eth0: the socket that it is, and which end this is, 1 or 2."""
+
+    wire: Path
+    end: int
+
+
 def run(
-    project: Path, command: list[str], data: Path | None = None, cut: Callable[[str], bool] | None = None
+    project: Path,
+    command: list[str],
+    data: Path | None = None,
+    cut: Callable[[str], bool] | None = None,
+    trunk: Trunk | None = None,
 ) -> int:
     """Run a command on a node; return its exit status.
 
@@ -29,7 +42,7 @@ def run(
         status = scratch / "status"
         console = scratch / "console"
         disks = [disk, data] if data else [disk]
-        complaints = _boot(_Machine(built, disks, status, console), cut or (lambda _output: False))
+        complaints = _boot(_Machine(built, disks, status, console, trunk), cut or (lambda _output: False))
         text = status.read_text().strip() if status.exists() else ""
         if not text:
             print(f"lab: the node was lost\n{console.read_text()[-3000:]}", file=sys.stderr)
@@ -43,6 +56,7 @@ class _Machine(NamedTuple):
     disks: list[Path]
     status: Path
     console: Path
+    trunk: Trunk | None
 
 
 def _boot(machine: _Machine, cut: Callable[[str], bool]) -> str:
@@ -114,6 +128,22 @@ def _qemu(machine: _Machine, output: str) -> list[str]:
         *drive(machine.built.libraries, ",readonly=on"),
         *(option for disk in machine.disks for option in drive(disk)),
         *["-device", "virtio-serial-pci"],
+        *_wire(machine.trunk),
         *port("output", f"file,path={output},append=on"),
         *port("status", f"file,path={machine.status}"),
     ]
+
+
+def _wire(trunk: Trunk | None) -> list[str]:
+    """Plug a node into a trunk; the first end listens, so the second waits for it."""
+    if trunk is None:
+        return []
+    give_up = time.monotonic() + _WIRE_S
+    while trunk.end != 1 and not trunk.wire.exists():
+        if time.monotonic() > give_up:
+            raise TimeoutError("the other end of the trunk did not start")
+        time.sleep(0.1)
+    server = "on" if trunk.end == 1 else "off"
+    stream = f"stream,id=trunk,server={server},addr.type=unix,addr.path={trunk.wire}"
+    device = f"virtio-net-pci,netdev=trunk,mac=02:00:00:00:00:0{trunk.end}"
+    return ["-netdev", stream, "-device", device]

@@ -12,9 +12,11 @@ from pathlib import Path
 
 _PACKAGES = {
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
+    "buildah": "buildah",
     "busybox": "busybox-static",
     "cpio": "cpio",
     "git": "git",
+    "go": "golang-go golang-github-appc-cni-dev",
     "host-local": "containernetworking-plugins",
     "ip": "iproute2",
     "mke2fs": "e2fsprogs",
@@ -28,7 +30,7 @@ _PLUGINS = Path("/usr/lib/cni")  # where Debian puts the reference plugins
 
 def install(*names: str) -> None:
     """Install those programs that are missing."""
-    packages = [_PACKAGES[name] for name in names if not _is_there(name)]
+    packages = [package for name in names if not _is_there(name) for package in _PACKAGES[name].split()]
     if not packages:
         return
     with step(f"installing {' '.join(packages)}"):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtimes.conftest import CONFLIST, IMAGE, links, run
+from tests.runtimes.bare import ROOT, links, run
+from tests.runtimes.conftest import CONFLIST, IMAGE
 
-CONF = Path("/etc/containers/containers.conf")
+CONF = ROOT / "etc/containers/containers.conf"
 SECOND = {
     **CONFLIST,
     "name": "vlan60",
@@ -59,11 +60,11 @@ def test_two_networks_with_a_static_address_and_mac() -> None:
     container("b", "--network", "vlan50", "--network", "vlan60:ip=192.168.60.77,mac=02:00:00:00:60:77")
 
     second = inside("b", "ip", "-o", "address", "show", "eth1")
-    hardware = inside("b", "cat", "/sys/class/net/eth1/address")
+    hardware = inside("b", "ip", "link", "show", "eth1")
     routes = inside("b", "ip", "route")
     run("podman", "rm", "--force", "--time", "0", "b")
 
     assert "inet 192.168.60.77/24" in second
-    assert hardware.strip() == "02:00:00:00:60:77"
+    assert "link/ether 02:00:00:00:60:77" in hardware
     assert routes.count("default") == 1
     assert not links() & {"eth0.50", "eth0.60"}

@@ -1,10 +1,12 @@
 """The command line of the agent."""
 
+import contextlib
 import gc
 import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from types import FrameType
 
 import click
@@ -74,50 +76,55 @@ def _on_signals() -> socket.socket:
     return waiting
 
 
-@tool.command("install")
-@click.option(
+_bin_dir = click.option(
     "--bin-dir", default="/opt/cni/bin", show_default=True, help="Where the runtime looks for plugins."
 )
-@click.option("--conf-dir", default="/etc/cni/net.d", show_default=True, help="Where it looks for networks.")
-@click.option(
-    "--conf", "confs", multiple=True, type=click.Path(exists=True, dir_okay=False), help="A network."
-)
-@click.option("--prefix", default="/", help="The host's root, as it is mounted here.")
-@click.option(
+_prefix = click.option("--prefix", default="/", help="The host's root, as it is mounted here.")
+_source = click.option(
     "--from",
     "source",
     type=click.Path(exists=True, file_okay=False),
     help="A bundle [default: this program's].",
 )
+
+
+@tool.command("install")
+@_bin_dir
+@click.option("--conf-dir", default="/etc/cni/net.d", show_default=True, help="Where it looks for networks.")
+@click.option(
+    "--conf", "confs", multiple=True, type=click.Path(exists=True, dir_okay=False), help="A network."
+)
+@_prefix
+@_source
 def put_in_place(
     bin_dir: str, conf_dir: str, confs: tuple[str, ...], prefix: str, source: str | None
 ) -> None:
     """Put the plugins in place, then the networks; again at each upgrade. Running pods are not touched."""
-    bundle = source or _own_bundle()
-    places = install.Places(prefix, bin_dir, conf_dir)
-    try:
-        done = install.install(bundle, confs, places)
-    except CniError as error:
-        raise click.ClickException(error.msg) from error
+    with _failures():
+        done = install.install(source or _own_bundle(), confs, install.Places(prefix, bin_dir, conf_dir))
     for path in done:
         click.echo(f"installed {path}")
 
 
 @tool.command("uninstall")
-@click.option(
-    "--bin-dir", default="/opt/cni/bin", show_default=True, help="Where the runtime looks for plugins."
-)
-@click.option("--prefix", default="/", help="The host's root, as it is mounted here.")
-@click.option(
-    "--from",
-    "source",
-    type=click.Path(exists=True, file_okay=False),
-    help="A bundle [default: this program's].",
-)
+@_bin_dir
+@_prefix
+@_source
 def take_away(bin_dir: str, prefix: str, source: str | None) -> None:
     """Remove the plugins. Pods keep their interfaces; networks and leases stay for you to remove."""
-    for path in install.uninstall(source or _own_bundle(), install.Places(prefix, bin_dir, "")):
+    with _failures():
+        done = install.uninstall(source or _own_bundle(), install.Places(prefix, bin_dir, ""))
+    for path in done:
         click.echo(f"removed {path}")
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Show an error of ours as the tool's."""
+    try:
+        yield
+    except CniError as error:
+        raise click.ClickException(error.msg) from error
 
 
 def _own_bundle() -> str:

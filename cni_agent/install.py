@@ -42,17 +42,21 @@ def install(bundle: str, confs: Sequence[str], places: Places) -> list[str]:
     Raises IoFailure; then what was there is as it was, or newer in whole files.
     """
     try:
-        done = [_install_bundle(bundle, places)]
-        for name in LAUNCHED:
-            done += _install_file(
-                os.path.join(bundle, LAUNCHER), os.path.join(places.below(places.bin_dir), name), 0o755
-            )
-        for conf in confs:
-            target = os.path.join(places.below(places.conf_dir), os.path.basename(conf))
-            done += _install_file(conf, target, 0o600)
+        return list(_install(bundle, confs, places))
     except OSError as error:
         raise IoFailure(f"install {error.filename or bundle}: {error.strerror}") from error
-    return done
+
+
+def _install(bundle: str, confs: Sequence[str], places: Places) -> Iterator[str]:
+    yield _install_bundle(bundle, places)
+    for name in LAUNCHED:
+        target = os.path.join(places.below(places.bin_dir), name)
+        if _install_file(os.path.join(bundle, LAUNCHER), target, 0o755):
+            yield target
+    for conf in confs:
+        target = os.path.join(places.below(places.conf_dir), os.path.basename(conf))
+        if _install_file(conf, target, 0o600):
+            yield target
 
 
 def _install_bundle(bundle: str, places: Places) -> str:
@@ -86,12 +90,12 @@ def _remove_others(root: str, kept: set[str]) -> None:
             shutil.rmtree(os.path.join(root, name), ignore_errors=True)
 
 
-def _install_file(source: str, target: str, mode: int) -> list[str]:
-    """Replace a file, if it differs; return its path if it did."""
+def _install_file(source: str, target: str, mode: int) -> bool:
+    """Replace a file if it differs; tell whether it did."""
     with open(source, "rb") as file:
         content = file.read()
     if _content(target) == content:
-        return []
+        return False
     os.makedirs(os.path.dirname(target), exist_ok=True)
     # A leading dot: runtimes read what ends in .conf or .conflist, and nothing executes it.
     working = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.new")
@@ -104,7 +108,7 @@ def _install_file(source: str, target: str, mode: int) -> list[str]:
     if _content(working) != content:
         raise IoFailure(f"install {target}: what was written reads differently")
     os.rename(working, target)
-    return [target]
+    return True
 
 
 def _content(path: str) -> bytes | None:
@@ -142,17 +146,22 @@ def _sync_tree(directory: str) -> None:
 def uninstall(bundle: str, places: Places) -> list[str]:
     """Remove launchers and bundles; pods keep what they have. Configurations and leases are the operator's.
 
-    A file of our name that is not the launcher is left alone.
+    A file of our name that is not the launcher is left alone. Raises IoFailure.
     """
-    removed = []
+    try:
+        return list(_uninstall(bundle, places))
+    except OSError as error:
+        raise IoFailure(f"uninstall {error.filename or places.prefix}: {error.strerror}") from error
+
+
+def _uninstall(bundle: str, places: Places) -> Iterator[str]:
     ours = _content(os.path.join(bundle, LAUNCHER))
     for name in LAUNCHED:
         path = os.path.join(places.below(places.bin_dir), name)
         if ours is not None and _content(path) == ours:
             os.unlink(path)
-            removed.append(path)
+            yield path
     root = places.below(BUNDLES)
     if os.path.isdir(root):
         shutil.rmtree(root)
-        removed.append(root)
-    return removed
+        yield root

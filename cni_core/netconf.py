@@ -12,7 +12,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypedDict, TypeVar, cast
 
 from cni_core import __version__, statefile
 from cni_core.errors import InvalidConfig, IoFailure
@@ -25,6 +25,15 @@ _known: dict[str, list[str]] = {}  # of this process, whose files may be gone
 _KNOWN_MOST = 1000
 
 _SchemaT = TypeVar("_SchemaT")
+
+
+class DnsKeys(TypedDict, total=False):
+    """Name servers in a configuration (CNI spec 1.1.0, section 1)."""
+
+    nameservers: list[str]
+    domain: str
+    search: list[str]
+    options: list[str]
 
 
 def load(

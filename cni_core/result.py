@@ -76,7 +76,7 @@ def parse_result(document: object, default_version: str) -> Result:
 
 def _parse(document: Any, default_version: str) -> Result:  # noqa: ANN401 - JSON from anyone
     version = document.get("cniVersion") or default_version
-    dns = _parse_dns(document.get("dns") or {})
+    dns = parse_dns(document.get("dns") or {})
     if version in _PER_FAMILY:
         parts = [document[key] for key in ("ip4", "ip6") if document.get(key)]
         routes = [route for part in parts for route in part.get("routes") or ()]
@@ -107,7 +107,8 @@ def parse_route(item: Mapping[str, Any]) -> Route:
     return Route(item["dst"], item.get("gw") or "", **numbers)
 
 
-def _parse_dns(item: Mapping[str, Any]) -> DNS:
+def parse_dns(item: Mapping[str, Any]) -> DNS:
+    """Read name servers in their JSON form."""
     return DNS(
         tuple(item.get("nameservers") or ()),
         item.get("domain") or "",

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from cni_core.errors import InvalidConfig
 from cni_core.invocation import Invocation, section
-from cni_core.netconf import load, problems_text
-from cni_core.result import DNS, Route, parse_route
+from cni_core.netconf import DnsKeys, load, problems_text
+from cni_core.result import DNS, Route, parse_dns, parse_route
 from cni_ipam.ranges import RangeSet
 from cni_ipam.store import DATA_DIR
 from cni_ipam.subnets import Subnet, range_sets
@@ -30,13 +30,6 @@ class _Route(TypedDict):
     scope: NotRequired[int]
 
 
-class _Dns(TypedDict, total=False):
-    nameservers: list[str]
-    domain: str
-    search: list[str]
-    options: list[str]
-
-
 class Schema(TypedDict, total=False):
     """The keys of the section "ipam"."""
 
@@ -50,7 +43,7 @@ class Schema(TypedDict, total=False):
     exclude: list[str]
     ipv6: bool
     routes: list[_Route]
-    dns: _Dns
+    dns: DnsKeys
     resolvConf: str
     dataDir: str
     pool: str
@@ -102,7 +95,7 @@ def parse(invocation: Invocation) -> Request:
         requested=requested,
         routes=routes,
         implied_default=docker_schema and not explicit,
-        dns=_dns(conf.get("dns", {})),
+        dns=parse_dns(conf.get("dns", {})),
         resolv_conf=conf.get("resolvConf", ""),
         ipv6=conf.get("ipv6", False),
     )
@@ -186,12 +179,3 @@ def _route_problems(routes: Sequence[Route]) -> list[str]:
         except ValueError as error:
             found.append(f"ipam.routes {route.dst} {route.gw}: {error}")
     return found
-
-
-def _dns(conf: _Dns) -> DNS:
-    return DNS(
-        tuple(conf.get("nameservers", ())),
-        conf.get("domain", ""),
-        tuple(conf.get("search", ())),
-        tuple(conf.get("options", ())),
-    )

@@ -10,8 +10,8 @@ from typing import Any, Literal, TypedDict
 from cni_core.errors import InvalidConfig, UnsupportedField
 from cni_core.invocation import IFNAME_BYTES, Invocation, ifname_problem, section
 from cni_core.links import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
-from cni_core.netconf import load, problems_text
-from cni_core.result import DNS
+from cni_core.netconf import DnsKeys, load, problems_text
+from cni_core.result import parse_dns
 from cni_vlan.attachment import (
     AUTO,
     VLAN_IDS,
@@ -31,13 +31,6 @@ _ANNOUNCEMENTS = 3
 _MTU_MAX = 65535
 _QUEUE_MAX = 0xFFFFFFFF
 _HOST_LOCAL_KEYS = ("ranges", "subnet")
-
-
-class _Dns(TypedDict, total=False):
-    nameservers: list[str]
-    domain: str
-    search: list[str]
-    options: list[str]
 
 
 class Schema(TypedDict, total=False):
@@ -64,7 +57,7 @@ class Schema(TypedDict, total=False):
     acceptRA: bool
     ipam: dict[str, Any]
     ipamTimeout: float
-    dns: _Dns
+    dns: DnsKeys
 
 
 def parse(invocation: Invocation) -> Attachment:
@@ -99,7 +92,7 @@ def parse(invocation: Invocation) -> Attachment:
         announce=conf.get("announce", _ANNOUNCEMENTS),
         accept_ra=conf.get("acceptRA", False),
         ipam=_ipam(ipam, conf.get("ipamTimeout", _IPAM_TIMEOUT_S)),
-        dns=_dns(conf.get("dns")),
+        dns=parse_dns(conf["dns"]) if "dns" in conf else None,
     )
 
 
@@ -190,17 +183,6 @@ def _ipam(conf: Mapping[str, Any], timeout_s: float) -> Ipam | None:
     host_local = any(key in conf for key in _HOST_LOCAL_KEYS)
     implied = ipam_type == "cni-ipam" and not explicit and not host_local
     return Ipam(ipam_type, timeout_s, implied)
-
-
-def _dns(conf: _Dns | None) -> DNS | None:
-    if conf is None:
-        return None
-    return DNS(
-        tuple(conf.get("nameservers", ())),
-        conf.get("domain", ""),
-        tuple(conf.get("search", ())),
-        tuple(conf.get("options", ())),
-    )
 
 
 def _number_problems(conf: Schema) -> list[str]:

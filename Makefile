@@ -69,7 +69,7 @@ lock: $(STAMP)
 # The bundle is one program under three names, and the launcher that stands for two of them.
 build: $(STAMP) dist/SHA256SUMS
 
-dist/SHA256SUMS: dist/bundle/launcher tools/package $(shell find manifests -type f) requirements-run.lock
+dist/SHA256SUMS: dist/bundle/cni-agent dist/bundle/launcher tools/package $(shell find manifests -type f) requirements-run.lock
 	@echo "== packing it"
 	@tools/package
 

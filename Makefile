@@ -1,5 +1,5 @@
 # Every target does its own set-up. `make demo` and `make test` work on a fresh Debian machine, as root.
-.PHONY: demo test lint unit store agent conformance kernel power nodes runtimes image build build-arm64 bench bench-quick lock clean
+.PHONY: demo test lint unit store agent conformance kernel power nodes runtimes image build bench bench-quick lock clean
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 SHELL := /bin/bash
@@ -32,11 +32,11 @@ kernel: $(STAMP) dist/launcher
 	@$(PY) -m conformance.lab -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),-n 2 --dist worksteal tests/kernel)
 
 runtimes: $(STAMP) build image
-	@$(PY) -m conformance.lab --mode node -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),tests/runtimes)
+	@$(PY) -m conformance.lab --mode node -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),conformance/runtimes)
 
 nodes: $(STAMP) build
 	@echo "== a node that starts again, and two on a trunk"
-	$(PY) -m pytest -q $(or $(ARGS),tests/nodes)
+	$(PY) -m pytest -q $(or $(ARGS),conformance/nodes)
 
 power: $(STAMP)
 	@echo "== loss of power"
@@ -54,7 +54,8 @@ conformance: $(STAMP) dist/bundle/launcher dist/launched dist/libcni
 	@echo "== the CNI specification, and libcni"
 	@$(PY) -m conformance.lab.tools host-local
 	@$(PY) -m conformance $(or $(ARGS),$(SUBJECTS))
-	$(PY) -m pytest -q tests/libcni
+	@$(if $(ARGS),,cp dist/conformance/report.md docs/conformance.md)
+	$(PY) -m pytest -q conformance/libcni
 
 test: lint unit store agent conformance kernel power nodes runtimes
 
@@ -69,7 +70,7 @@ lock: $(STAMP)
 # The bundle is one program under three names, and the launcher that stands for two of them.
 build: $(STAMP) dist/SHA256SUMS
 
-dist/SHA256SUMS: dist/bundle/cni-agent dist/bundle/launcher tools/package $(shell find manifests -type f) requirements-run.lock
+dist/SHA256SUMS: dist/bundle/cni-agent dist/bundle/launcher dist/launcher-arm64 tools/package $(shell find manifests -type f) requirements-run.lock
 	@echo "== packing it"
 	@tools/package
 
@@ -91,6 +92,7 @@ dist/bundle/cni-agent: build.spec launcher/bundle.py $(wildcard cni_*/*.py) requ
 
 dist/bundle/launcher: dist/bundle/cni-agent dist/launcher
 	@ln -f dist/launcher $@
+	@touch $@
 
 dist/launcher: launcher/launcher.c launcher/Makefile
 	@$(PY) -m conformance.lab.tools musl-gcc
@@ -100,11 +102,9 @@ dist/launcher-arm64: launcher/launcher.c launcher/build-arm64
 	@echo "== building the launcher for arm64"
 	@launcher/build-arm64 $@
 
-build-arm64: dist/launcher-arm64
-
-agent: $(STAMP) dist/bundle/launcher
+agent: $(STAMP) build
 	@echo "== launcher and agent"
-	@$(PY) -m conformance.lab.tools musl-gcc
+	@$(PY) -m conformance.lab.tools musl-gcc systemd-analyze
 	$(PY) -m pytest -q tests/agent $(ARGS)
 
 bench bench-quick: $(STAMP) dist/bundle/launcher

@@ -14,8 +14,9 @@ from conformance.lab.tools import step
 
 # Of a node.
 PACKAGES = (
-    "bash busybox-static conmon containerd containernetworking-plugins crun ethtool iproute2 iputils-ping"
-    " kmod linux-image-cloud-amd64 mount podman procps python3 runc strace tcpdump traceroute util-linux"
+    "bash busybox-static conmon containerd containernetworking-plugins crun curl ethtool iproute2"
+    " iputils-ping kmod linux-image-cloud-amd64 mount podman procps python3 runc strace tcpdump"
+    " traceroute util-linux"
 ).split()
 # What finds the root disk; inserted in this order.
 BOOT_MODULES = "virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk".split()

@@ -24,6 +24,7 @@ _PACKAGES = {
     "musl-gcc": "musl-tools",
     "qemu-system-x86_64": "qemu-system-x86",
     "strace": "strace",
+    "systemd-analyze": "systemd",
 }
 _PLUGINS = Path("/usr/lib/cni")  # where Debian puts the reference plugins
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-BUNDLE = Path(__file__).parents[2] / "dist" / "bundle"
+ROOT = Path(__file__).parents[2]
+BUNDLE = ROOT / "dist" / "bundle"
 CONF = {"cniVersion": "1.0.0", "name": "lan", "plugins": [{"type": "cni-vlan"}]}
 
 
@@ -161,3 +162,16 @@ def test_a_place_that_cannot_be_written_is_said(bundle: Path, prefix: Path) -> N
 
     assert done.returncode == 1
     assert done.stderr.startswith(f"Error: install {prefix}/opt/cni-vlan: ")
+
+
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    """It wants the program to be there; that it is, is for the tests of the package."""
+    for unit in (ROOT / "manifests" / "systemd").iterdir():
+        text = unit.read_text().replace("/opt/cni-vlan/current/cni-agent", "/bin/true")
+        (tmp_path / unit.name).write_text(text)
+
+    found = subprocess.run(
+        ["systemd-analyze", "verify", *tmp_path.iterdir()], capture_output=True, text=True, check=False
+    )
+
+    assert (found.returncode, found.stdout + found.stderr) == (0, "")

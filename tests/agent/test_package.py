@@ -30,10 +30,10 @@ def test_the_checksums_are_those_of_every_artefact() -> None:
 
 
 def test_the_archive_has_one_directory_of_roots_own() -> None:
-    with tarfile.open(only("cni-vlan-*-linux-*.tar.gz")) as archive:
+    with tarfile.open(only("cni-vlan-[0-9]*-linux-*.tar.gz")) as archive:
         members = archive.getmembers()
 
-    top = only("cni-vlan-*-linux-*.tar.gz").name.removesuffix(".tar.gz")
+    top = only("cni-vlan-[0-9]*-linux-*.tar.gz").name.removesuffix(".tar.gz")
     names = {member.name for member in members}
     assert all(name == top or name.startswith(f"{top}/") for name in names)
     assert {(member.uid, member.gid) for member in members} == {(0, 0)}
@@ -44,11 +44,25 @@ def test_the_archive_has_one_directory_of_roots_own() -> None:
 
 
 def test_the_same_commit_gives_the_same_archive() -> None:
-    before = only("cni-vlan-*-linux-*.tar.gz").read_bytes()
+    before = only("cni-vlan-[0-9]*-linux-*.tar.gz").read_bytes()
 
     subprocess.run([ROOT / "tools" / "package"], check=True)
 
-    assert only("cni-vlan-*-linux-*.tar.gz").read_bytes() == before
+    assert only("cni-vlan-[0-9]*-linux-*.tar.gz").read_bytes() == before
+
+
+@pytest.mark.parametrize(("architecture", "machine"), [("amd64", 62), ("arm64", 183)])
+def test_the_launcher_is_there_for_both_architectures(architecture: str, machine: int) -> None:
+    with tarfile.open(only(f"cni-vlan-launcher-*-linux-{architecture}.tar.gz")) as archive:
+        (member,) = [member for member in archive.getmembers() if member.name.endswith("/launcher")]
+        program = archive.extractfile(member)
+        assert program is not None
+        header = program.read(20)
+
+    assert header[:4] == b"\x7fELF"
+    assert int.from_bytes(header[18:20], "little") == machine  # e_machine, elf(5)
+    assert member.mode & 0o111
+    assert member.size < 100 * 1024
 
 
 def test_the_debian_package_has_bundle_units_and_what_it_needs() -> None:

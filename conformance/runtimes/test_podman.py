@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtimes.bare import ROOT, links, run
-from tests.runtimes.conftest import CONFLIST, IMAGE
+from conformance.runtimes.bare import ROOT, links, run
+from conformance.runtimes.conftest import CONFLIST, IMAGE
 
 CONF = ROOT / "etc/containers/containers.conf"
 SECOND = {

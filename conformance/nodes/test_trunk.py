@@ -15,7 +15,7 @@ def test_pods_of_two_nodes_reach_each_other(tmp_path: Path, capfd: pytest.Captur
     wire = tmp_path / "trunk.sock"
 
     def run(number: int) -> int:
-        command = ["python3", "-m", "tests.nodes.side", str(number)]
+        command = ["python3", "-m", "conformance.nodes.side", str(number)]
         return node.run(ROOT, command, trunk=Trunk(wire, number))
 
     with ThreadPoolExecutor(2) as pool:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_node_starts_again_with_the_leases_of_its_pods_void(tmp_path: Path) -> None:
     disk = tmp_path / "state.img"
     subprocess.run(["mke2fs", "-q", "-t", "ext4", disk, "1G"], check=True, stdout=subprocess.DEVNULL)
-    command = ["python3", "-m", "tests.nodes.reboot"]
+    command = ["python3", "-m", "conformance.nodes.reboot"]
 
     lost = node.run(ROOT, [*command, "first"], disk, lambda output: "all addresses are leased" in output)
     status = node.run(ROOT, [*command, "again"], disk)

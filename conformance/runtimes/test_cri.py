@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtimes.bare import links, run
-from tests.runtimes.conftest import IMAGE, Containerd, leases, until, verbs
-from tests.runtimes.cri import Pod, Runtime
+from conformance.runtimes.bare import links, run
+from conformance.runtimes.conftest import IMAGE, Containerd, leases, until, verbs
+from conformance.runtimes.cri import Pod, Runtime
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.runtimes.bare import ROOT, links, run
-from tests.runtimes.conftest import DIST, IMAGE, SOCKET, Containerd, leases, until
-from tests.runtimes.cri import Container, Pod, Runtime, messages
+from conformance.runtimes.bare import ROOT, links, run
+from conformance.runtimes.conftest import DIST, IMAGE, SOCKET, Containerd, leases, until
+from conformance.runtimes.cri import Container, Pod, Runtime, messages
 
 VERSION = tomllib.loads((DIST.parent / "pyproject.toml").read_text())["project"]["version"]
 MANIFEST = Path(__file__).parents[2] / "manifests" / "kubernetes" / "daemonset.yaml"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtimes import bare
-from tests.runtimes.bare import links, run
-from tests.runtimes.conftest import IMAGE, until
+from conformance.runtimes import bare
+from conformance.runtimes.bare import links, run
+from conformance.runtimes.conftest import IMAGE, until
 
 
 class Container:

@@ -1,4 +1,4 @@
-"""A node with pods, before and after it starts again: `python3 -m tests.nodes.reboot first|again` on it.
+"""A node with pods, before and after it starts again: `python3 -m conformance.nodes.reboot first|again`.
 
 What containerd, podman and the plugins keep is on /dev/vdd, which lasts.
 """
@@ -10,10 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.runtimes import bare, conftest
-from tests.runtimes.conftest import CONFLIST, Containerd, leases, until
-from tests.runtimes.cri import Pod, Runtime
-from tests.runtimes.image import write_image
+from conformance.runtimes import bare, conftest
+from conformance.runtimes.conftest import CONFLIST, Containerd, leases, until
+from conformance.runtimes.cri import Pod, Runtime
+from conformance.runtimes.image import write_image
 
 STATE = Path("/mnt/state")
 PODS = 5  # as many as the network has addresses

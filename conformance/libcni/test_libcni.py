@@ -100,6 +100,17 @@ def test_a_capability_that_is_not_declared_is_not_passed(host: Host) -> None:
     assert runtime.pod.addresses()[0] == "10.1.0.2/24"
 
 
+def test_port_mappings_without_portmap_are_no_error(host: Host) -> None:
+    """Pods have addresses of their own: a list needs no portmap, though runtimes pass mappings."""
+    runtime = Runtime(host, capabilities={"portMappings": True})
+
+    runtime("add", CAP_ARGS='{"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}')
+    runtime("check")
+
+    runtime("del")
+    assert host.state() == []
+
+
 def test_a_chain_with_tuning(host: Host) -> None:
     runtime = Runtime(host)
     tuning = {"type": "tuning", "sysctl": {"net.ipv4.conf.eth0.arp_filter": "1"}, "mtu": 1400}

@@ -1,4 +1,4 @@
-"""One of two nodes on a trunk; run on each as `python3 -m tests.nodes.side 1|2`.
+"""One of two nodes on a trunk; run on each as `python3 -m conformance.nodes.side 1|2`.
 
 Both have pods on VLAN 10 (macvlan) and VLAN 20 (ipvlan), with disjoint ip-ranges of one subnet, and routed
 pods (ipvlan l3) whose subnet the other node, their router, has a route to.

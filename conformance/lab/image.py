@@ -16,7 +16,7 @@ from conformance.lab.tools import step
 PACKAGES = (
     "bash busybox-static conmon containerd containernetworking-plugins crun curl ethtool iproute2"
     " iputils-ping kmod linux-image-cloud-amd64 mount podman procps python3 runc strace tcpdump"
-    " traceroute util-linux"
+    " systemd traceroute util-linux"
 ).split()
 # What finds the root disk; inserted in this order.
 BOOT_MODULES = "virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk".split()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conformance.runtimes.bare import links, run
-from conformance.runtimes.conftest import IMAGE, Containerd, leases, until, verbs
+from conformance.runtimes.conftest import IMAGE, Containerd, install, leases, until, verbs
 from conformance.runtimes.cri import Pod, Runtime
 
 
@@ -70,5 +70,28 @@ def test_containerd_ends_and_starts_again_under_a_pod(
     assert pod.addresses == before
     until(lambda: inside.reaches("192.168.50.1"))
     pod.stop()
+    assert "eth0.50" not in links()
+    assert leases() == []
+
+
+def test_a_pod_outlives_an_upgrade_and_an_uninstall(node: Path, runtime: Runtime) -> None:
+    pod = Pod(runtime, "outliving")
+    inside = pod.start("main", IMAGE, "sleep", "3600")
+    until(lambda: inside.reaches("192.168.50.1"))
+    newer = node / "newer"
+    run("cp", "-a", "/opt/cni-vlan/current/.", newer)
+    (newer / "runtime" / "newer").write_text("another version\n")
+
+    upgraded = run(newer / "cni-agent", "install").stdout
+    other = Pod(runtime, "after-the-upgrade")
+    other.stop()
+    reached_after_upgrade = inside.reaches("192.168.50.1")
+    run(newer / "cni-agent", "uninstall")
+    reached_after_uninstall = inside.reaches("192.168.50.1")
+    install(node)
+    pod.stop()
+
+    assert "installed /opt/cni-vlan/" in upgraded
+    assert (reached_after_upgrade, reached_after_uninstall) == (True, True)
     assert "eth0.50" not in links()
     assert leases() == []

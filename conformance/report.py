@@ -68,14 +68,20 @@ def _outcome(case: ET.Element) -> Outcome:
     ):
         found = case.find(kind)
         if found is not None:
-            message = " ".join(found.get("message", "").split())
-            return Outcome(verdict, message.removeprefix("AssertionError: ")[:_LONGEST])
+            message = " ".join(found.get("message", "").split()).removeprefix("AssertionError: ")
+            words, _assert, expression = message.partition("assert ")  # pytest explains what it evaluated
+            return Outcome(verdict, (words.strip() or expression)[:_LONGEST])
     return Outcome(Verdict.PASSED)
 
 
 def markdown(subjects: Sequence[Judged]) -> str:
     """Return the report; the first subject is compared with each other one."""
-    lines = ["# Conformance to the CNI specification 1.1.0", "", "| section |"]
+    lines = ["# Conformance to the CNI specification 1.1.0", ""]
+    lines += [
+        "`make conformance` writes this page: `conformance/spec`, judged from outside.",
+        "",
+        "| section |",
+    ]
     lines[-1] += "".join(f" {subject.title} |" for subject in subjects)
     lines.append("|---|" + "---|" * len(subjects))
     sections = sorted({section for subject in subjects for section, _title in subject.outcomes})

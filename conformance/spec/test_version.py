@@ -49,7 +49,7 @@ def test_a_malformed_version_is_refused_or_the_oldest(wrong: object, conf: Json,
 
 
 @pytest.mark.parametrize("old", ["0.3.0", "0.3.1"])
-def test_check_needs_0_4_0(old: str, conf: Json, pod: Pod) -> None:
+def test_check_needs_a_newer_version(old: str, conf: Json, pod: Pod) -> None:
     result = judge.accepted(pod.add({**conf, "cniVersion": old}))
 
     judge.refused(pod.check({**conf, "cniVersion": old}, result), [judge.UNSUPPORTED_VERSION])
@@ -57,7 +57,7 @@ def test_check_needs_0_4_0(old: str, conf: Json, pod: Pod) -> None:
 
 @pytest.mark.parametrize("verb", ["GC", "STATUS"])
 @pytest.mark.parametrize("old", ["0.3.0", "0.4.0", "1.0.0"])
-def test_gc_and_status_need_1_1_0(verb: str, old: str, host: Host, conf: Json) -> None:
+def test_gc_and_status_need_the_newest_version(verb: str, old: str, host: Host, conf: Json) -> None:
     judge.refused(
         host.plugin(verb, {**conf, "cniVersion": old}), [judge.UNSUPPORTED_VERSION, judge.ENVIRONMENT]
     )

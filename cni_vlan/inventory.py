@@ -58,12 +58,11 @@ def _by_name(entry: tuple[str, User]) -> tuple[str, str]:
 
 def tree(parents: Sequence[ParentUse], idle: Sequence[str]) -> list[str]:
     """Return the lines that show parents below their uplinks, and networks and pods below them."""
-    names = {parent.name for parent in parents}
     above = {parent.name for parent in parents if parent.uplink}
     roots = sorted({parent.uplink or parent.name for parent in parents} - above)
     lines = []
     for root in roots:
-        lines += _branch(root, [p for p in parents if p.name == root] if root in names else [], parents)
+        lines += _branch(root, [p for p in parents if p.name == root], parents)
     lines += [f"{network}: no pods on this node" for network in idle]
     return lines or ["no networks"]
 

@@ -96,6 +96,8 @@ static void __attribute__((noreturn)) run_bundle(char **argv, const char *name, 
 			fail(5, "pass the configuration on: %s", strerror(errno));
 	}
 	snprintf(path, sizeof(path), "%s/%s", setting("CNI_VLAN_BUNDLE", BUNDLE), name);
+	if (argv[0])
+		argv[0] = path;
 	execve(path, argv, environ);
 	fail(999, "no agent is running, and %s cannot be started: %s", path, strerror(errno));
 }
@@ -256,6 +258,8 @@ int main(int argc, char **argv)
 	const char *path = getenv("CNI_NETNS");
 	int agent, sandbox = -1, status;
 
+	if (strcmp(name, "host-local") == 0) /* a drop-in for it, by a link */
+		name = "cni-ipam";
 	if (!getenv("CNI_COMMAND"))
 		run_bundle(argv, name, NULL);
 	agent = reach_agent();

@@ -65,3 +65,23 @@ def test_the_agent_works_and_without_it_the_launcher_runs_the_plugin(bare: Host,
     assert [line for line in agent.log.read_text().splitlines() if '"code": 0' in line]
     assert bare.state() == []
     assert not pod.has_link("eth0")
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["agent", "one-shot"])
+def test_a_link_called_host_local_takes_its_place(bare: Host, launchers: Path, *, warm: bool) -> None:
+    bare.uplink()
+    (pod,) = bare.pods("p1")
+    (bare.scratch / "bin" / "host-local").symlink_to(launchers / "cni-ipam")
+    ipam = {"type": "host-local", "subnet": "10.0.0.0/24"}
+    conf = {"cniVersion": "1.0.0", "name": "lan", "type": "macvlan", "master": "eth0", "ipam": ipam}
+    agent = RunningAgent(bare, DIST / "bundle" / "cni-agent") if warm else None
+
+    pod.attach(conf)
+    leased = bare.state()
+    pod.detach(conf)
+    if agent:
+        agent.stop()
+
+    assert [name for name in leased if name.startswith("cni-ipam/lan/")]
+    assert bare.state() == []
+    assert agent is None or '"plugin": "cni-ipam", "verb": "ADD"' in agent.log.read_text()

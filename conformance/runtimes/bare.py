@@ -12,6 +12,7 @@ ROOT = Path("/run/bare")
 STATE = ("containerd", "containers", "cni")  # below /var/lib, on a real file system: overlays do not stack
 # Nothing of the lab's own: what is installed finds its own.
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("CNI_", "LAB_"))}
+_HANGS_S = 600  # nothing takes so long
 _SHARED = ("proc", "sys", "dev", "run", "tmp")
 
 
@@ -42,7 +43,7 @@ def run(*command: str | Path, check: bool = True, stdin: str = "") -> subprocess
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=_HANGS_S,
     )
     if check and done.returncode:
         raise AssertionError(f"{command}: {done.stderr}{done.stdout}")

@@ -47,7 +47,7 @@ ROUTER = (
 
 
 def until(condition: Callable[[], object]) -> None:
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < give_up
         time.sleep(0.05)

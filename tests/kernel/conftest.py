@@ -8,7 +8,7 @@ import pytest
 
 from conformance import world
 from conformance.warm import Agents
-from conformance.world import Host
+from conformance.world import Host, Json
 
 ONE_SHOT = Path(os.environ["LAB_CNI_BIN"])
 
@@ -29,3 +29,13 @@ def cold_host() -> Iterator[Host]:
     """A host whose plugins are executed, with no agent."""
     with world.host(ONE_SHOT) as made:
         yield made
+
+
+def vlan(host: Host, name: str, uplink: str, vlan_id: int, *options: str) -> None:
+    host.ip("link", "add", "link", uplink, "name", name, "type", "vlan", "id", str(vlan_id), *options)
+    host.ip("link", "set", name, "up")
+
+
+def info(host: Host, name: str) -> Json:
+    data: Json = host.links()[name]["linkinfo"]["info_data"]
+    return data

@@ -14,7 +14,7 @@ PACKAGES = ("cni_core", "cni_vlan", "cni_ipam", "cni_agent")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).glob("*.py"))
 PURE = {
     "cni_core.errors", "cni_core.links", "cni_core.result", "cni_vlan.attachment", "cni_vlan.guards",
-    "cni_vlan.plan", "cni_vlan.verify", "cni_ipam.allocator", "cni_ipam.ranges",
+    "cni_vlan.convert", "cni_vlan.plan", "cni_vlan.verify", "cni_ipam.allocator", "cni_ipam.ranges",
 }  # fmt: skip
 IMPURE = {"os", "socket", "subprocess", "pyroute2", "pydantic", "filelock", "fcntl", "ctypes"}
 HOMES = {

@@ -70,6 +70,8 @@ lock: $(STAMP)
 # The bundle is one program under three names, and the launcher that stands for two of them.
 build: $(STAMP) dist/SHA256SUMS
 
+# The archive holds the time of the commit.
+dist/SHA256SUMS: README.md CHANGELOG.md LICENSE $(wildcard .git/logs/HEAD)
 dist/SHA256SUMS: dist/bundle/cni-agent dist/bundle/launcher dist/launcher-arm64 tools/package $(shell find manifests -type f) requirements-run.lock
 	@echo "== packing it"
 	@tools/package

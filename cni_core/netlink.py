@@ -87,10 +87,15 @@ class Rtnl:
         return sorted(found, key=lambda route: route.priority)
 
     def supports(self, kind: str) -> bool:
-        """Tell whether the kernel can make links of a kind, loading its module if it has to."""
+        """Tell whether the kernel can make links of a kind, loading its module if it has to.
+
+        Raises LinkFailure for who may not make any, and so is not told.
+        """
         try:
             self._socket.change([rtwire.probe_kind(kind)])
         except KernelError as error:
+            if error.errno == errno.EPERM:
+                raise _reading_failed(f"ask for links of kind {kind}", error) from error
             return error.errno != errno.EOPNOTSUPP
         return True
 

@@ -51,8 +51,11 @@ def _from_docker(found: Mapping[str, Any]) -> Converted:
     options = {key: str(value) for key, value in (found.get("Options") or {}).items()}
     plugin: dict[str, Any] = {"type": "cni-vlan", "driver": driver}
     plugin |= {_OPTIONS[key]: value for key, value in options.items() if key in _OPTIONS and value}
-    if options.get(_MTU):
-        plugin["mtu"] = int(options[_MTU])
+    mtu = options.get(_MTU, "")
+    if mtu and not mtu.isdecimal():
+        raise InvalidConfig(f"network {name}: option {_MTU} {mtu}: not a number")
+    if mtu:
+        plugin["mtu"] = int(mtu)
     unknown = sorted(options.keys() - _OPTIONS.keys() - {_MTU})
     notes += [f"option {key} has no counterpart and is left out" for key in unknown]
     if found.get("Internal"):
@@ -62,7 +65,7 @@ def _from_docker(found: Mapping[str, Any]) -> Converted:
         notes.append(f"IPAM driver {ipam['Driver']} is not converted: the subnets are given to cni-ipam")
     subnets = [_subnet(config) for config in ipam.get("Config") or ()]
     plugin["ipam"] = {"type": "cni-ipam", **({"subnets": subnets} if subnets else {})}
-    if found.get("EnableIPv6") and not any(":" in subnet["subnet"] for subnet in subnets):
+    if found.get("EnableIPv6") and not any(":" in str(subnet.get("subnet")) for subnet in subnets):
         plugin["ipam"]["ipv6"] = True
     notes += _containers(found.get("Containers") or {})
     return Converted({"cniVersion": _VERSION, "name": name, "plugins": [plugin]}, tuple(notes))
@@ -91,9 +94,9 @@ def _containers(containers: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
 def _from_reference(found: Mapping[str, Any]) -> Converted:
     plugins = found.get("plugins", [found])
     notes: list[str] = []
-    if not isinstance(plugins, list) or not any(
-        isinstance(plugin, dict) and plugin.get("type") in _REFERENCE for plugin in plugins
-    ):
+    if not isinstance(plugins, list) or not all(isinstance(plugin, dict) for plugin in plugins):
+        raise InvalidConfig("plugins is not a list of objects")
+    if not any(plugin.get("type") in _REFERENCE for plugin in plugins):
         raise InvalidConfig(f"no plugin in it is {', '.join(_REFERENCE)}")
     converted = [_plugin(plugin, at, notes) for at, plugin in enumerate(plugins)]
     version = str(found.get("cniVersion") or _VERSION)

@@ -53,6 +53,7 @@ def latest(supported: list[str]) -> str:
 
 
 def _needed(version: str, supported: list[str]) -> str:
+    # "Not supported" in the report; of a required subject that counts as a failure (report.Judged.complete).
     if version not in supported:
         pytest.skip(f"does not support {version}")
     return version

@@ -177,3 +177,14 @@ def test_networks_are_shown_as_a_tree(host: Host, operator: Operator) -> None:
 
 def test_nothing_to_show(operator: Operator) -> None:
     assert operator.sees("networks") == "no networks\n"
+
+
+def test_who_may_not_ask_the_kernel_is_told_so(host: Host) -> None:
+    host.uplink()
+    drop = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
+
+    done = host.run(*drop, host.find("cni-vlan"), "doctor", check=False)
+
+    assert done.returncode == 1
+    assert "ask for links of kind macvlan: Operation not permitted" in done.stderr
+    assert "ok" not in done.stdout

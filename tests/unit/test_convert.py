@@ -177,7 +177,9 @@ def test_a_chain_keeps_its_other_plugins(tmp_path: Path) -> None:
         ({"x": 1}, "neither the output of docker network inspect nor"),
         ({**DOCKER, "Driver": "bridge"}, "driver bridge is not macvlan or ipvlan"),
         ({"name": "x", "type": "bridge"}, "no plugin in it is macvlan, ipvlan, vlan"),
-        ({"name": "x", "plugins": 1}, "no plugin in it is"),
+        ({"name": "x", "plugins": 1}, "plugins is not a list of objects"),
+        ({"name": "x", "plugins": [{"type": "macvlan"}, 1]}, "plugins is not a list of objects"),
+        ({**DOCKER, "Options": {"com.docker.network.driver.mtu": "big"}}, "mtu big: not a number"),
     ],
 )
 def test_what_cannot_be_converted_is_told(document: object, said: str, tmp_path: Path) -> None:

@@ -40,6 +40,12 @@ class Agents:
             time.sleep(0.005)
         return agent
 
+    def end(self) -> None:
+        """End the process; agents that still run are its children no more."""
+        with self._source as source:
+            assert source.stdin is not None
+            source.stdin.close()
+
 
 def _serve_forks() -> None:
     from cni_agent.preload import preloaded

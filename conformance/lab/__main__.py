@@ -2,13 +2,16 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
-from conformance.lab import native, node
+from conformance.lab import fitness, image, native, node
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, _end)
     parser = argparse.ArgumentParser(
         prog="python -m conformance.lab", description="Run a command on a lab node."
     )
@@ -21,9 +24,11 @@ def main() -> int:
     parser.add_argument("command", nargs="+", help="what to run, after --")
     arguments = parser.parse_args()
     project = Path(__file__).resolve().parents[2]
+    if os.geteuid() != 0:
+        fitness.require(image.cache_directory())
     missing = native.missing_kinds()
     if arguments.mode == "native" and missing:
-        print(f"lab: this machine cannot make: {', '.join(missing)}", file=sys.stderr)
+        print(f"lab: this machine's kernel cannot make {', '.join(missing)}", file=sys.stderr)
         return 1
     if arguments.mode == "native" or (arguments.mode == "auto" and not missing):
         print("lab: this machine has every link kind; using throw-away namespaces", file=sys.stderr)
@@ -33,4 +38,13 @@ def main() -> int:
     return node.run(project, arguments.command)
 
 
-raise SystemExit(main())
+def _end(_signal: int, _frame: object) -> NoReturn:
+    """End as by an exception, so that nodes and namespaces go too."""
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+try:
+    status = main()
+except KeyboardInterrupt:
+    status = 128 + signal.SIGINT
+raise SystemExit(status)

@@ -5,27 +5,30 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from conformance.lab import stage, tools
+from conformance.lab import initramfs, stage, suite, tools
 from conformance.lab.tools import step
 
 # Of a node.
 PACKAGES = (
     "bash busybox-static conmon containerd containernetworking-plugins crun curl ethtool iproute2"
-    " iputils-ping kmod linux-image-cloud-amd64 mount podman procps python3 runc strace tcpdump"
+    " iputils-ping kmod linux-image-cloud-amd64 make mount podman procps python3 runc strace tcpdump"
     " systemd traceroute util-linux"
 ).split()
-# What finds the root disk; inserted in this order.
-BOOT_MODULES = "virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk".split()
 _MMDEBSTRAP = ("mmdebstrap", "--quiet", "--variant=apt")
 _SIZE = "2500M"
 _HERE = Path(__file__).parent
+_PROJECT = _HERE.parents[1]
 
 
 class Image(NamedTuple):
+    release: str
     kernel: Path
     initramfs: Path
     root: Path
@@ -39,27 +42,24 @@ def cache_directory() -> Path:
 
 def build() -> Image:
     """Return the image, building what is not in the cache."""
-    tools.install("qemu-system-x86_64", "mmdebstrap", "mke2fs", "busybox", "cpio", "ip", "git")
-    suite = _suite()
-    root = _cached(
-        "node", [suite, *PACKAGES, *BOOT_MODULES, (_HERE / "init").read_text(), _SIZE], _build_root
+    tools.install("qemu-system-x86_64", "mmdebstrap", "mke2fs", "busybox", "cpio", "xz", "zstd", "ip", "git")
+    release = suite.chosen()
+    parts = [*PACKAGES, *initramfs.MODULES, *(_source(name) for name in ("init", "initramfs-init")), _SIZE]
+    root = _cached(f"node-{release}", parts, partial(_build_root, release))
+    python = (root / "python").read_text()
+    lock = (_PROJECT / "requirements.lock").read_text()
+    libraries = _cached(f"libraries-{python}", [lock, sys.version], partial(_build_libraries, python))
+    return Image(
+        f"Debian {release}",
+        root / "vmlinuz",
+        root / "initramfs",
+        root / "root.img",
+        libraries / "libraries.img",
     )
-    lock = (_HERE.parents[1] / "requirements.lock").read_text()
-    libraries = _cached("libraries", [lock, sys.version], _build_libraries)
-    return Image(root / "vmlinuz", root / "initramfs", root / "root.img", libraries / "libraries.img")
 
 
-def _suite() -> str:
-    for line in Path("/etc/os-release").read_text().splitlines():
-        if line.startswith("VERSION_CODENAME="):
-            return line.partition("=")[2].strip('"')
-    raise SystemExit("lab: /etc/os-release names no release; the lab needs Debian")
-
-
-def _sources() -> list[str]:
-    """Return this machine's own package sources, so that the node comes from where this machine does."""
-    places = (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))
-    return [str(path) for path in places if path.exists()][:1]
+def _source(name: str) -> str:
+    return (_HERE / name).read_text()
 
 
 def _cached(name: str, parts: list[str], make: Callable[[Path], None]) -> Path:
@@ -81,13 +81,13 @@ def _cached(name: str, parts: list[str], make: Callable[[Path], None]) -> Path:
     return target
 
 
-def _build_root(target: Path) -> None:
+def _build_root(release: str, target: Path) -> None:
     tree = target / "tree"
-    with step(f"building a node from Debian {_suite()} packages (once, about 40 s)"):
-        subprocess.run(
-            [*_MMDEBSTRAP, f"--include={','.join(PACKAGES)}", _suite(), str(tree), *_sources()],
-            check=True,
-        )
+    with step(f"building a node from Debian {release} packages (once, about 40 s)"):
+        with suite.sources(release) as sources:
+            subprocess.run(
+                [*_MMDEBSTRAP, f"--include={','.join(PACKAGES)}", release, str(tree), *sources], check=True
+            )
         shutil.copy2(_HERE / "init", tree / "sbin" / "lab-init")
         for mount_point in ("libraries", "project"):
             (tree / "opt" / mount_point).mkdir()
@@ -95,35 +95,31 @@ def _build_root(target: Path) -> None:
     with step("packing its disk image"):
         kernel = next((tree / "boot").glob("vmlinuz-*"))
         shutil.copy2(kernel, target / "vmlinuz")
-        _build_initramfs(tree, target)
+        (target / "python").write_text((tree / "usr/bin/python3").readlink().name.removeprefix("python"))
+        initramfs.build(tree, target / "initramfs")
         make_disk(target / "root.img", tree, _SIZE)
         shutil.rmtree(tree)
 
 
-def _build_initramfs(tree: Path, target: Path) -> None:
-    work = target / "initramfs.d"
-    (work / "bin").mkdir(parents=True)
-    (work / "modules").mkdir()
-    for directory in ("dev", "new"):
-        (work / directory).mkdir()
-    shutil.copy2(tree / "bin" / "busybox", work / "bin" / "busybox")
-    for position, module in enumerate(BOOT_MODULES):
-        for path in (tree / "lib" / "modules").rglob(f"{module}.ko"):
-            shutil.copy2(path, work / "modules" / f"{position}-{module}.ko")
-    shutil.copy2(_HERE / "initramfs", work / "init")
-    names = "\n".join(str(path.relative_to(work)) for path in sorted(work.rglob("*")))
-    with (target / "initramfs").open("wb") as output:
-        subprocess.run(
-            ["cpio", "--quiet", "-o", "-H", "newc"], cwd=work, input=names.encode(), stdout=output, check=True
-        )
-    shutil.rmtree(work)
-
-
-def _build_libraries(target: Path) -> None:
-    with step("packing the Python libraries for the node"):
-        stage.copy_libraries(target / "tree")
+def _build_libraries(python: str, target: Path) -> None:
+    with step(f"packing the libraries for the node's Python {python}"):
+        with _installed(python) as libraries:
+            stage.copy_libraries(libraries, target / "tree")
         make_disk(target / "libraries.img", target / "tree", "300M")
         shutil.rmtree(target / "tree")
+
+
+@contextmanager
+def _installed(python: str) -> Iterator[Path]:
+    """Give a directory with the locked packages, compiled for a version of Python."""
+    if sys.version.startswith(f"{python}."):
+        yield stage.site_packages()
+        return
+    with tempfile.TemporaryDirectory() as name:
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", name]
+        wheels = ["--only-binary", ":all:", "--python-version", python, "--require-hashes"]
+        subprocess.run([*install, *wheels, "--requirement", _PROJECT / "requirements.lock"], check=True)
+        yield Path(name)
 
 
 def make_disk(image: Path, tree: Path, size: str) -> None:

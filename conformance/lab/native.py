@@ -1,10 +1,15 @@
-"""A node on this machine: new network, mount and PID namespaces, the state directories hidden by a tmpfs."""
+"""A node on this machine: new network, mount and PID namespaces, the state directories hidden by a tmpfs.
+
+Nothing of it stays: links and namespaces go with the processes, files with the mounts.
+"""
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from conformance.lab import stage
+from conformance.lab import stage, tools
 
 KINDS = {
     "macvlan": "link add k link up0 type macvlan",
@@ -28,27 +33,59 @@ def _can(command: str) -> bool:
     return probe.returncode == 0
 
 
+_TOOLS = ("ip", "unshare", "ping", "sysctl", "traceroute", "host-local")
+# What the plugins and `ip netns` keep; hidden, so that the machine's own is neither seen nor changed.
+_HIDDEN = ("/var/lib/cni", "/run/netns", "/run/cni-vlan")
+_END_S = 10  # an interrupted command may still tidy up
+
+
 def run(project: Path, command: list[str]) -> int:
-    with stage.scratch_directory() as scratch:
+    tools.install(*_TOOLS)
+    with stage.scratch_directory() as scratch, _mount_points():
         stage.install_executables(
             scratch / "bin", stage.site_packages(), project, interpreter=str(stage.interpreter())
         )
-        script = (
-            "set -e; mount -t tmpfs state /var/lib/cni 2>/dev/null"
-            " || { mkdir -p /var/lib/cni; mount -t tmpfs state /var/lib/cni; };"
-            "mkdir -p /run/netns; mount -t tmpfs netns /run/netns; mount -t sysfs sys /sys;"
-            'ip link set lo up; exec "$@"'
-        )
+        hide = " && ".join(f"mount -t tmpfs hidden {path}" for path in _HIDDEN)
+        script = f'{hide} && mount -t sysfs sys /sys && ip link set lo up && exec "$@"'
+        (scratch / "tmp").mkdir()
         environment = {
             **os.environ,
             "PATH": f"{stage.interpreter().parent}:{os.environ['PATH']}",
             "PYTHONPATH": f"{project}:{stage.site_packages()}",
+            "TMPDIR": str(scratch / "tmp"),
             "LAB_CNI_BIN": str(scratch / "bin"),
             "CNI_VLAN_BUNDLE": str(scratch / "bin"),
         }
-        return subprocess.run(
-            ["unshare", "-nmp", "--fork", "--mount-proc", "sh", "-c", script, "sh", *command],
-            env=environment,
-            cwd=project,
-            check=False,
-        ).returncode
+        isolated = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        return _wait(
+            subprocess.Popen([*isolated, "sh", "-c", script, "sh", *command], env=environment, cwd=project)
+        )
+
+
+@contextmanager
+def _mount_points() -> Iterator[None]:
+    """Make the directories that are missing for a while."""
+    made = []
+    try:
+        for path in map(Path, _HIDDEN):
+            for directory in reversed((path, *path.parents)):
+                if not directory.exists():
+                    directory.mkdir()
+                    made.append(directory)
+        yield
+    finally:
+        for directory in reversed(made):
+            with suppress(OSError):  # somebody else uses it by now
+                directory.rmdir()
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the end; an interruption gives the command, which has had it too, time to end by itself."""
+    try:
+        return process.wait()
+    except BaseException:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_END_S)
+        process.kill()  # and with it, by --kill-child, all that is in the namespaces
+        process.wait()
+        raise

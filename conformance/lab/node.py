@@ -1,6 +1,7 @@
 """A node as a virtual machine: boot it, run one command, pass its output and exit status through."""
 
 import os
+import select
 import shlex
 import shutil
 import subprocess
@@ -10,10 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from conformance.lab import image, stage
+from conformance.lab import accelerator, fitness, image, stage
+from conformance.lab.accelerator import Accelerator
+from conformance.lab.deadlines import overdue
 
 _MEMORY = "3G"
 _WIRE_S = 120
+_LAST_LINES = 20
+_LOOK_EVERY_S = 0.5
 LOST = 125  # the node went away before it said how the command ended
 
 
@@ -35,20 +40,34 @@ def run(
 
     `data` is a disk that lasts, /dev/vdd. `cut` is shown each piece of output; if it says so, power is lost.
     """
-    built = image.build()
+    fitness.require(image.cache_directory())
+    return boot(image.build(), project, command, data, cut, trunk)
+
+
+def boot(
+    built: image.Image,
+    project: Path,
+    command: list[str],
+    data: Path | None = None,
+    cut: Callable[[str], bool] | None = None,
+    trunk: Trunk | None = None,
+) -> int:
+    """Run a command on a node of an image that is built."""
+    chosen = accelerator.choose(built.kernel, built.initramfs, image.cache_directory())
+    print(f"lab: a node of {built.release}, {chosen.why}", file=sys.stderr, flush=True)
     with stage.scratch_directory() as scratch:
         disk = scratch / "project.img"
         _make_project_disk(project, command, scratch / "project", disk)
-        status = scratch / "status"
-        console = scratch / "console"
         disks = [disk, data] if data else [disk]
-        complaints = _boot(_Machine(built, disks, status, console, trunk), cut or (lambda _output: False))
-        text = status.read_text().strip() if status.exists() else ""
-        if not text:
-            print(f"lab: the node was lost\n{console.read_text()[-3000:]}", file=sys.stderr)
-            print(complaints, file=sys.stderr)
+        machine = _Machine(built, disks, scratch / "status", scratch / "console", chosen, trunk)
+        complaints = _run_until_off(machine, cut or (lambda _output: False))
+        status = machine.exit_status()
+        if status is None:
+            print("lab: the node was lost; its console ends with:", file=sys.stderr)
+            print("\n".join(machine.console_lines()[-_LAST_LINES:]), file=sys.stderr)
+            print(complaints, file=sys.stderr, flush=True)
             return LOST
-        return int(text)
+        return status
 
 
 class _Machine(NamedTuple):
@@ -56,11 +75,26 @@ class _Machine(NamedTuple):
     disks: list[Path]
     status: Path
     console: Path
+    accelerator: Accelerator
     trunk: Trunk | None
 
+    def console_lines(self) -> list[str]:
+        return self.console.read_text(errors="replace").splitlines() if self.console.exists() else []
 
-def _boot(machine: _Machine, cut: Callable[[str], bool]) -> str:
-    """Run the node until it is off, copying its output live; return what QEMU complained about."""
+    def _said(self) -> list[str]:
+        return self.status.read_text().split() if self.status.exists() else []
+
+    @property
+    def is_up(self) -> bool:
+        return bool(self._said())
+
+    def exit_status(self) -> int | None:
+        said = self._said()
+        return int(said[1]) if len(said) > 1 else None
+
+
+def _run_until_off(machine: _Machine, cut: Callable[[str], bool]) -> str:
+    """Run the node until it is off, copying its output live; return what went wrong with it, in words."""
     # Not QEMU's stdio: at the end of stdin it takes the port for disconnected, and the node waits for ever.
     reading, writing = os.pipe()
     process = subprocess.Popen(
@@ -72,16 +106,39 @@ def _boot(machine: _Machine, cut: Callable[[str], bool]) -> str:
     )
     os.close(writing)
     try:
-        while data := os.read(reading, 65536):
-            sys.stdout.buffer.write(data)
-            sys.stdout.flush()
-            if cut(data.decode(errors="replace")):
-                process.kill()
-        return process.communicate()[1].decode()
+        late = _copy_output(machine, reading, process, cut)
+        return late + process.communicate()[1].decode()
     finally:
         process.kill()
         process.wait()
         os.close(reading)
+
+
+def _copy_output(
+    machine: _Machine, reading: int, process: subprocess.Popen[bytes], cut: Callable[[str], bool]
+) -> str:
+    """Copy until the other end is closed; return the step that took too long, "" if none did."""
+    start = time.monotonic()
+    booted: float | None = None
+    first_output: float | None = None
+    while True:
+        readable = select.select([reading], [], [], _LOOK_EVERY_S)[0]
+        elapsed = time.monotonic() - start
+        if booted is None and machine.is_up:
+            booted = elapsed
+        if readable:
+            data = os.read(reading, 65536)
+            if not data:
+                return ""
+            first_output = first_output or elapsed
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+            if cut(data.decode(errors="replace")):
+                process.kill()
+        late = overdue(elapsed, booted, first_output)
+        if late:
+            process.kill()
+            return f"lab: {late}\n"
 
 
 def _make_project_disk(project: Path, command: list[str], tree: Path, disk: Path) -> None:
@@ -119,7 +176,7 @@ def _qemu(machine: _Machine, output: str) -> list[str]:
         return ["-chardev", f"{chardev},id={name}", "-device", f"virtserialport,chardev={name},name={name}"]
 
     return [
-        *"qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2".split(),
+        *["qemu-system-x86_64", "-machine", "q35", *machine.accelerator.options, "-smp", "2"],
         *f"-m {_MEMORY} -display none -no-reboot -nic none -monitor none".split(),
         *["-kernel", str(machine.built.kernel), "-initrd", str(machine.built.initramfs)],
         *["-append", "console=ttyS0 quiet panic=-1"],

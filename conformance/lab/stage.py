@@ -70,13 +70,13 @@ def install_executables(target: Path, libraries: Path, project: Path, interprete
             shutil.copy2(launcher, target / "launched" / name)
 
 
-def copy_libraries(target: Path) -> None:
+def copy_libraries(installed: Path, target: Path) -> None:
     """Copy the installed packages that run on a node, with their compiled files."""
 
     def skipped(_directory: str, names: list[str]) -> set[str]:
         return {name for name in names if name.split("-")[0].lower() in _BUILD_ONLY or name.endswith(".pth")}
 
-    shutil.copytree(site_packages(), target, ignore=skipped)
+    shutil.copytree(installed, target, ignore=skipped)
 
 
 def copy_project(project: Path, target: Path) -> None:

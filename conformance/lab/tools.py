@@ -22,9 +22,15 @@ _PACKAGES = {
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "musl-gcc": "musl-tools",
+    "ping": "iputils-ping",
     "qemu-system-x86_64": "qemu-system-x86",
     "strace": "strace",
+    "sysctl": "procps",
     "systemd-analyze": "systemd",
+    "traceroute": "traceroute",
+    "unshare": "util-linux",
+    "xz": "xz-utils",
+    "zstd": "zstd",
 }
 _PLUGINS = Path("/usr/lib/cni")  # where Debian puts the reference plugins
 
@@ -34,6 +40,12 @@ def install(*names: str) -> None:
     packages = [package for name in names if not _is_there(name) for package in _PACKAGES[name].split()]
     if not packages:
         return
+    if shutil.which("apt-get") is None:
+        raise SystemExit(
+            f"lab: this machine lacks {' '.join(packages)} and has no apt-get: install them first"
+        )
+    if os.geteuid() != 0:
+        raise SystemExit(f"lab: this machine lacks {' '.join(packages)}: run the same command with sudo")
     with step(f"installing {' '.join(packages)}"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         apt = ["apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"]

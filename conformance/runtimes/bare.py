@@ -56,6 +56,12 @@ def start(*command: str | Path, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(["chroot", ROOT, *command], env=_ENVIRONMENT, stdout=output, stderr=output)
 
 
+def podman_has_cni() -> bool:
+    """Whether podman can be pointed at CNI plugins: version 5 of Debian 13 knows netavark alone."""
+    shown = subprocess.run(["podman", "--version"], capture_output=True, text=True, check=True).stdout
+    return int(shown.split()[-1].partition(".")[0]) < 5
+
+
 def links() -> set[str]:
     """The network interfaces of the node."""
     return set(os.listdir("/sys/class/net"))

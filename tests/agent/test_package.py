@@ -53,7 +53,7 @@ def test_the_same_commit_gives_the_same_archive() -> None:
 
 @pytest.mark.parametrize(("architecture", "machine"), [("amd64", 62), ("arm64", 183)])
 def test_the_launcher_is_there_for_both_architectures(architecture: str, machine: int) -> None:
-    with tarfile.open(only(f"cni-vlan-launcher-*-linux-{architecture}.tar.gz")) as archive:
+    with tarfile.open(only(f"launcher-*-linux-{architecture}.tar.gz")) as archive:
         (member,) = [member for member in archive.getmembers() if member.name.endswith("/launcher")]
         program = archive.extractfile(member)
         assert program is not None

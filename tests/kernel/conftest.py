@@ -14,8 +14,10 @@ ONE_SHOT = Path(os.environ["LAB_CNI_BIN"])
 
 
 @pytest.fixture(scope="session")
-def agents() -> Agents:
-    return Agents()
+def agents() -> Iterator[Agents]:
+    made = Agents()
+    yield made
+    made.end()
 
 
 @pytest.fixture

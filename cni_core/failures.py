@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from cni_core.errors import CniError
+from cni_core.errors import CniError, IoFailure
 
 
 class Failures:
@@ -19,6 +19,10 @@ class Failures:
             yield
         except CniError as error:
             self._errors.append(error)
+        except OSError as error:  # such as EMFILE, wherever it comes from
+            self._errors.append(IoFailure(f"{error.strerror or error}"))
+        except Exception as error:  # noqa: BLE001 - a bug in one step keeps no other from running
+            self._errors.append(CniError(f"{type(error).__name__}: {error}"))
 
     def raise_first(self) -> None:
         """Raise the first failure, with the others in its details; nothing if there was none."""

@@ -29,6 +29,8 @@ _REQUIRED = {
 _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _KNOWN_ARGS = frozenset({"IgnoreUnknown", "IP", "GATEWAY", "MAC"})
+# How JSON spells NUL and surrogates; a pair of those is one character, and stays it.
+_NO_TEXT = re.compile(rb"\\u(0000|[dD][89a-fA-F])")
 IFNAME_BYTES = 15
 
 
@@ -119,13 +121,27 @@ def ifname_problem(name: str) -> str:
     """Say what the kernel would not accept in an interface name; "" if nothing."""
     if not name:
         return "is empty"
-    if len(name.encode(errors="surrogateescape")) > IFNAME_BYTES:
+    if not is_text(name):
+        return "is not UTF-8"
+    if len(name.encode()) > IFNAME_BYTES:
         return f"is too long: at most {IFNAME_BYTES} bytes"
     if name in {".", ".."}:
         return "is . or .."
     if any(c in "/:" or c.isspace() for c in name):
         return "contains / or : or whitespace characters"
+    if (
+        "%" in name
+    ):  # dev_alloc_name() of the kernel takes net%d for a pattern, and a lone % is as good as one
+        return "contains %"
     return ""
+
+
+def is_text(value: str) -> bool:
+    """Tell whether a string can be handed to the kernel and to files: without NUL and lone surrogates."""
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def decode_config(stdin: bytes) -> dict[str, Any]:
@@ -136,12 +152,30 @@ def decode_config(stdin: bytes) -> dict[str, Any]:
         raise DecodingFailure(f"decode network configuration on stdin: {error}") from error
     if not isinstance(conf, dict):
         raise DecodingFailure("decode network configuration on stdin: not a JSON object")
+    if _NO_TEXT.search(stdin):
+        conf = {_as_text(key): _as_text(value) for key, value in conf.items()}
     name = conf.get("name")
     if name is None or name == "":
         raise InvalidConfig("missing network name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidConfig("invalid characters found in network name", str(name))
     return conf
+
+
+def _as_text(value: Any) -> Any:  # noqa: ANN401 - JSON from anyone
+    """Return a document with U+FFFD in place of what no file or link can be named by: NUL, lone surrogates.
+
+    Replaced, not refused: a DEL of such a configuration has to succeed, and an ADD is told by the name.
+    """
+    match value:
+        case str():
+            return value.replace("\0", "\ufffd").encode(errors="replace").decode()
+        case list():
+            return [_as_text(item) for item in value]
+        case dict():
+            return {_as_text(key): _as_text(item) for key, item in value.items()}
+        case _:
+            return value
 
 
 def version_of(conf: Mapping[str, Any]) -> str:
@@ -196,10 +230,22 @@ def section(document: object, *keys: str) -> Any:  # noqa: ANN401 - JSON from an
 def valid_attachments(conf: Mapping[str, Any]) -> set[str] | None:
     """Return the keys of the attachments that GC must keep, None if the runtime gave no list.
 
-    `null` says that none is valid: libcni writes an empty list so.
+    `null` says that none is valid: libcni writes an empty list so. Raises InvalidConfig for anything that is
+    no list of attachments: what is misread as empty would release every pod of the network.
     """
     name = "cni.dev/valid-attachments"
     if name not in conf:
         return None
-    items = conf[name] or []
-    return {f"{section(item, 'containerID')}:{section(item, 'ifname')}" for item in items}
+    items = conf[name]
+    if items is None:
+        return set()
+    if not isinstance(items, list):
+        raise InvalidConfig(f"{name} {items!r:.60}: not a list")
+    return {_attachment_key(name, item) for item in items}
+
+
+def _attachment_key(name: str, item: object) -> str:
+    parts = (section(item, "containerID"), section(item, "ifname"))
+    if not all(isinstance(part, str) and part for part in parts):
+        raise InvalidConfig(f"{name} {item!r:.60}: not an object with containerID and ifname")
+    return ":".join(parts)

@@ -69,9 +69,51 @@ def is_ipv6(address: str) -> bool:
 def parse_result(document: object, default_version: str) -> Result:
     """Read a result of any supported version, or raise DecodingFailure."""
     try:
-        return _parse(document, default_version)
+        return _check(_parse(document, default_version))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DecodingFailure(f"parse result: {type(error).__name__}: {error}") from error
+
+
+_ROUTE_LIMITS = {"mtu": 32, "advmss": 32, "priority": 32, "table": 32, "scope": 8}  # bits in a route message
+
+
+def route_problem(route: Route) -> str:
+    """Say what no kernel takes in a route, "" if nothing."""
+    import ipaddress
+
+    for key, bits in _ROUTE_LIMITS.items():
+        number = getattr(route, key)
+        if number is not None and (type(number) is not int or not 0 <= number < 1 << bits):
+            return f"{key} {number!r}: must be 0 to {(1 << bits) - 1}"
+    try:
+        destination = ipaddress.ip_network(route.dst, strict=False)
+        if route.gw and ipaddress.ip_address(route.gw).version != destination.version:
+            return f"gateway {route.gw} is of another family"
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _check(result: Result) -> Result:
+    """Return a result in which every address is one, or raise ValueError: later steps rely on it."""
+    import ipaddress
+
+    for ip in result.ips:
+        ipaddress.ip_interface(ip.address)
+        if ip.gateway:
+            ipaddress.ip_address(ip.gateway)
+        if ip.interface is not None and type(ip.interface) is not int:
+            raise ValueError(f"interface {ip.interface!r}: not an index")
+    for route in result.routes:
+        problem = route_problem(route)
+        if problem:
+            raise ValueError(f"route {route.dst}: {problem}")
+    texts = [text for i in result.interfaces for text in (i.name, i.mac, i.sandbox)]
+    dns = result.dns
+    for text in (*texts, *dns.nameservers, dns.domain, *dns.search, *dns.options):
+        if not isinstance(text, str):
+            raise TypeError(f"{text!r}: not a string")
+    return result
 
 
 def _parse(document: Any, default_version: str) -> Result:  # noqa: ANN401 - JSON from anyone

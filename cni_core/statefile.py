@@ -8,20 +8,25 @@ from typing import Any
 from cni_core.errors import IoFailure
 
 _CHUNK = 65536
+_ATTEMPTS = 5  # to make a directory in one that another process removes as empty
 
 
 def make_directory(path: str) -> bool:
     """Create a directory and its parents, 0700 as they hold who runs where; tell whether it is new."""
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        return False
-    except FileNotFoundError:
-        make_directory(os.path.dirname(path))
-        return make_directory(path)
-    except OSError as error:
-        raise IoFailure(f"create {path}: {error.strerror}") from error
-    return True
+    for _attempt in range(_ATTEMPTS):
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            return False
+        except FileNotFoundError as error:
+            if os.path.isdir(os.path.dirname(path)):  # as everywhere below /proc
+                raise IoFailure(f"create {path}: {error.strerror}") from error
+            make_directory(os.path.dirname(path))
+        except (OSError, ValueError) as error:
+            raise IoFailure(f"create {path}: {getattr(error, 'strerror', error)}") from error
+        else:
+            return True
+    raise IoFailure(f"create {path}: its parent directory is removed again and again")
 
 
 def write_file(path: str, text: str, *, durable: bool = False) -> None:
@@ -33,7 +38,7 @@ def write_file(path: str, text: str, *, durable: bool = False) -> None:
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            _write_all(fd, text.encode())
+            _write_all(fd, text.encode(errors="replace"))
             if durable:
                 os.fsync(fd)
         finally:

@@ -46,11 +46,8 @@ class Choice(NamedTuple):
 
 def allocate(range_set: RangeSet, occupancy: Occupancy, cursor: int | None) -> Choice:
     """Return the next free address after the cursor, wrapping; raise PoolExhausted if there is none."""
-    intervals = range_set.intervals()
-    identity = range_set.identity()
-    ordered = sorted(intervals)
-    for part in after(intervals, cursor):
-        number = _first_free(part, ordered, range_set.version, identity, occupancy)
+    for part in after(range_set.intervals, cursor):
+        number = _first_free(part, range_set, occupancy)
         if number is not None:
             found = range_set.range_of(number)
             assert found is not None  # noqa: S101 - intervals lie inside their subnets
@@ -58,15 +55,14 @@ def allocate(range_set: RangeSet, occupancy: Occupancy, cursor: int | None) -> C
     raise PoolExhausted(f"no IP addresses available in range set: {range_set.describe()}")
 
 
-def _first_free(
-    part: Interval, ordered: Sequence[Interval], version: int, identity: str, occupancy: Occupancy
-) -> int | None:
+def _first_free(part: Interval, range_set: RangeSet, occupancy: Occupancy) -> int | None:
     first, last = part
+    version, identity = range_set.version, range_set.identity
     if not occupancy.is_taken(version, first):
         return first  # nearly always so, and cheaper than the look at a whole block
     for block in _open_blocks(part, version, identity, occupancy):
         start = block << BLOCK_BITS
-        allowed = clip(ordered, start, start + _BLOCK_SIZE - 1)
+        allowed = clip(range_set.ordered, start, start + _BLOCK_SIZE - 1)
         taken = occupancy.taken(version, block)
         free = [n for low, high in allowed for n in range(low, high + 1) if n not in taken]
         if not free:
@@ -125,6 +121,6 @@ def assign(range_sets: Sequence[RangeSet], requested: Sequence[str]) -> list[Add
     if unused:
         where = "; ".join(range_set.describe() for range_set in range_sets)
         raise AddressUnavailable(
-            f"failed to allocate all requested IPs: {', '.join(unused)}: not in {where}, or one too many"
+            f"failed to allocate all requested IPs: {' '.join(unused)}", f"not in {where}, or one too many"
         )
     return assigned

@@ -1,5 +1,7 @@
 """The verbs of cni-ipam: the imperative shell around config, allocator and store."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cni_core.errors import (
@@ -30,24 +32,42 @@ def add(invocation: Invocation) -> Result:
     store = Store(request.data_dir, request.pool)
     with store.locked():
         range_sets = _range_sets(invocation, request)
-        wanted = allocator.assign(range_sets, request.requested)
         held = store.owner(invocation.key)
-        if held is not None:
-            raise DuplicateAttachment(
-                f"{', '.join(held.addresses)} has been allocated to {invocation.container_id},"
-                " duplicate allocation is not allowed"
-            )
-        choices = [
-            allocator.choose(range_set, address, store, store.cursor(range_set.identity()))
-            for range_set, address in zip(range_sets, wanted, strict=True)
-        ]
+        with _worded_as_by_host_local(request):
+            wanted = allocator.assign(range_sets, request.requested)
+        with _worded_as_by_host_local(request, 0):
+            if held is not None:
+                first, *_others = held.addresses or ("?",)
+                raise DuplicateAttachment(
+                    f"{first.partition('/')[0]} has been allocated to {invocation.container_id},"
+                    " duplicate allocation is not allowed"
+                )
+        choices = []
+        for at, (range_set, address) in enumerate(zip(range_sets, wanted, strict=True)):
+            with _worded_as_by_host_local(request, at):
+                cursor = store.cursor(range_set.identity)
+                choices.append(allocator.choose(range_set, address, store, cursor))
         store.write(_owner(invocation, choices))
         for range_set, address, choice in zip(range_sets, wanted, choices, strict=True):
             if address is None:
-                store.move_cursor(range_set.identity(), choice.cidr)
+                store.move_cursor(range_set.identity, choice.cidr)
     ips = tuple(IPConfig(choice.cidr, choice.range.gateway) for choice in choices)
     routes = request.routes + (_implied_defaults(ips) if request.implied_default else ())
     return Result((), ips, routes, dns)
+
+
+@contextlib.contextmanager
+def _worded_as_by_host_local(request: "Request", range_set: int | None = None) -> Iterator[None]:
+    """Put an error of the block into host-local's words where its schema is used: people match them."""
+    try:
+        yield
+    except CniError as error:
+        if request.host_local:
+            error.msg = (
+                error.msg if range_set is None else f"failed to allocate for range {range_set}: {error.msg}"
+            )
+            error.details = ""
+        raise
 
 
 def _range_sets(invocation: Invocation, request: "Request") -> tuple[RangeSet, ...]:
@@ -83,20 +103,24 @@ def _implied_defaults(ips: tuple[IPConfig, ...]) -> tuple[Route, ...]:
     )
 
 
-def _store(invocation: Invocation) -> Store:
-    """Return the store of a network from its bare JSON: DEL and GC must not fail on the rest."""
-    data_dir = section(invocation.conf, "ipam", "dataDir")
-    pool = section(invocation.conf, "ipam", "pool")
-    return Store(
-        data_dir if isinstance(data_dir, str) and data_dir else DATA_DIR,
-        pool if isinstance(pool, str) and pool else invocation.network,
-    )
+def _store(invocation: Invocation) -> Store | None:
+    """Return the store of a network from its bare JSON: DEL and GC must not fail on the rest.
+
+    None if its pool or directory is none in which anything could ever have been leased.
+    """
+    from cni_ipam import names
+
+    data_dir = section(invocation.conf, "ipam", "dataDir") or DATA_DIR
+    pool = section(invocation.conf, "ipam", "pool") or invocation.network
+    if names.pool_problem(pool) or names.data_dir_problem(data_dir):
+        return None
+    return Store(data_dir, pool)
 
 
 def delete(invocation: Invocation) -> None:
     """Release what the attachment holds; fine if that is nothing."""
     store = _store(invocation)
-    if not store.exists():
+    if store is None or not store.exists():
         return
     with store.locked():
         held = store.owner(invocation.key)
@@ -134,7 +158,7 @@ def status(invocation: Invocation) -> None:
         with store.locked():
             store.check_writable()
             for range_set in _range_sets(invocation, request):
-                allocator.allocate(range_set, store, store.cursor(range_set.identity()))
+                allocator.allocate(range_set, store, store.cursor(range_set.identity))
         for text in poolfile.overlaps(request.data_dir, request.pool, request.range_sets):
             invocation.warn(f"{text}: give both networks the same pool")
     except CniError as error:
@@ -145,9 +169,11 @@ def gc(invocation: Invocation) -> None:
     """Release what attachments of this network hold that are not valid; no list is no information."""
     valid = valid_attachments(invocation.conf)
     store = _store(invocation)
-    if valid is None or not store.exists():
+    if valid is None or store is None or not store.exists():
         return
+    # Whose a damaged lease is, only the pool can tell, if it is this network's own.
+    ours = {invocation.network, ""} if store.pool == invocation.network else {invocation.network}
     with store.locked():
         for owner in list(store.owners()):
-            if owner.network == invocation.network and owner.key not in valid:
+            if owner.network in ours and owner.key not in valid:
                 store.remove(owner)

@@ -5,19 +5,17 @@ configuration is reported at once; docs/configuration.md has the keys.
 """
 
 import ipaddress
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from cni_core.errors import InvalidConfig
 from cni_core.invocation import Invocation, section
 from cni_core.netconf import DnsKeys, load, problems_text
-from cni_core.result import DNS, Route, parse_dns, parse_route
+from cni_core.result import DNS, Route, parse_dns, parse_route, route_problem
+from cni_ipam import names
 from cni_ipam.ranges import RangeSet
 from cni_ipam.store import DATA_DIR
 from cni_ipam.subnets import Subnet, range_sets
-
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 
 
 class _Route(TypedDict):
@@ -56,6 +54,7 @@ class _Runtime(TypedDict, total=False):
 class Request(NamedTuple):
     """What an ADD asks of the pool.
 
+    `host_local` is its schema, whose users expect its errors, word for word.
     No range sets: the network gets a default pool, with IPv6 if `ipv6`. `implied_default` adds a default
     route for each gateway. Addresses in `requested` are plain text.
     """
@@ -69,6 +68,7 @@ class Request(NamedTuple):
     dns: DNS = DNS()
     resolv_conf: str = ""
     ipv6: bool = False
+    host_local: bool = False
 
 
 def parse(invocation: Invocation) -> Request:
@@ -76,9 +76,7 @@ def parse(invocation: Invocation) -> Request:
     document = invocation.conf.get("ipam")
     if not isinstance(document, dict):
         raise InvalidConfig("IPAM config missing 'ipam' key")
-    conf = load(Schema, document, "ipam.", invocation.warn)
-    problems = _name_problems(conf)
-    sets = _range_sets(conf, _runtime_ranges(invocation), problems)
+    conf, sets, problems = _read(document, _runtime_ranges(invocation), invocation)
     problems += _family_problems(sets, invocation.cni_version)
     requested = _requested(invocation, problems)
     given = conf.get("routes", ())
@@ -98,18 +96,55 @@ def parse(invocation: Invocation) -> Request:
         dns=parse_dns(conf.get("dns", {})),
         resolv_conf=conf.get("resolvConf", ""),
         ipv6=conf.get("ipv6", False),
+        host_local=not docker_schema,
     )
+
+
+class _Known(NamedTuple):
+    """A section "ipam" as it was read before."""
+
+    document: dict[str, Any]
+    runtime: list[list[Subnet]]
+    warnings: list[str]
+    conf: Schema
+    sets: list[RangeSet]
+
+
+# The agent meets the same few networks again and again, and a long list of exclusions takes longer to read
+# than an address to lease.
+_known: dict[str, _Known] = {}
+_KNOWN_MOST = 256
+
+
+def _read(
+    document: dict[str, Any], runtime: list[list[Subnet]], invocation: Invocation
+) -> tuple[Schema, list[RangeSet], list[str]]:
+    """Return the section with its range sets and problems."""
+    known = _known.get(invocation.network)
+    if known is None or (known.document, known.runtime) != (document, runtime):
+        warnings: list[str] = []
+        conf = load(Schema, document, "ipam.", warnings.append)
+        problems = _name_problems(conf)
+        sets = _range_sets(conf, runtime, problems)
+        if problems:
+            return conf, sets, problems
+        if len(_known) >= _KNOWN_MOST:
+            _known.clear()
+        known = _known[invocation.network] = _Known(document, runtime, warnings, conf, sets)
+    for text in known.warnings:
+        invocation.warn(text)
+    return known.conf, known.sets, []
 
 
 def _name_problems(conf: Schema) -> list[str]:
     """Return what cannot be a directory."""
-    pool, data_dir = conf.get("pool", ""), conf.get("dataDir", "")
-    found = (
-        [f"ipam.pool {pool}: a pool is named like a network"] if pool and not _NAME.fullmatch(pool) else []
+    named = (
+        ("pool", conf.get("pool"), names.pool_problem),
+        ("dataDir", conf.get("dataDir"), names.data_dir_problem),
     )
-    if data_dir and not data_dir.startswith("/"):
-        found.append(f"ipam.dataDir {data_dir}: not an absolute path")
-    return found
+    return [
+        f"ipam.{key} {value}: {problem(value)}" for key, value, problem in named if value and problem(value)
+    ]
 
 
 def _runtime_ranges(invocation: Invocation) -> list[list[Subnet]]:
@@ -170,12 +205,5 @@ def _requested(invocation: Invocation, problems: list[str]) -> tuple[str, ...]:
 
 
 def _route_problems(routes: Sequence[Route]) -> list[str]:
-    found = []
-    for route in routes:
-        try:
-            destination = ipaddress.ip_network(route.dst, strict=False)
-            if route.gw and ipaddress.ip_address(route.gw).version != destination.version:
-                found.append(f"ipam.routes {route.dst}: gateway {route.gw} is of another family")
-        except ValueError as error:
-            found.append(f"ipam.routes {route.dst} {route.gw}: {error}")
-    return found
+    found = ((route, route_problem(route)) for route in routes)
+    return [f"ipam.routes {route.dst}: {problem}" for route, problem in found if problem]

@@ -12,7 +12,7 @@ from cni_core import statefile
 from cni_core.errors import PoolExhausted
 from cni_core.lock import locked
 from cni_ipam import poolfile
-from cni_ipam.ranges import Network, Range, RangeSet, edges, first_usable
+from cni_ipam.ranges import Network, Range, RangeSet, edges, first_usable, merge
 
 # Docker's default address pools: 172.17 to 172.31, then slices of 192.168.
 _IPV4 = (
@@ -28,7 +28,7 @@ def whole_subnet(subnet: Network) -> RangeSet:
     reserved = [(number, number) for number in edges(subnet)]
     reserved.append((int(ipaddress.ip_address(gateway)),) * 2)
     first, last = int(subnet.network_address), int(subnet.broadcast_address)
-    return RangeSet((Range(subnet, first, last, gateway, tuple(sorted(reserved))),))
+    return RangeSet([Range(subnet, first, last, gateway, tuple(merge(reserved)))])
 
 
 def default_range_sets(data_dir: str, pool: str, network: str, *, ipv6: bool) -> tuple[RangeSet, ...]:

@@ -129,7 +129,7 @@ def move_cursors(directory: str, range_sets: Sequence[RangeSet], store: Store) -
     for number, range_set in enumerate(range_sets):
         text = (statefile.read_file(os.path.join(directory, f"{_CURSOR}{number}")) or "").strip()
         if text:
-            store.move_cursor(range_set.identity(), text)
+            store.move_cursor(range_set.identity, text)
 
 
 def lock_file(directory: str) -> str:

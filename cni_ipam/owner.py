@@ -38,13 +38,18 @@ def render(owner: Owner, boot: str) -> str:
         ("boot", boot),
         ("since", owner.since),
     )
-    return "\n".join([FORMAT, *(f"{key} {value}" for key, value in lines if value), ""])
+    return "\n".join([FORMAT, *(f"{key} {_one_line(value)}" for key, value in lines if value), ""])
+
+
+def _one_line(value: str) -> str:
+    """Return a value that cannot end its line and begin another: a pod's name comes from CNI_ARGS."""
+    return "".join(c if c.isprintable() else "?" for c in value)
 
 
 def parse(text: str) -> Owner:
     """Return the owner that a text names; what is missing is ""."""
     fields: dict[str, list[str]] = {}
-    for line in text.splitlines()[1:]:
+    for line in text.split("\n")[1:]:
         key, _space, value = line.partition(" ")
         fields.setdefault(key, []).append(value)
 

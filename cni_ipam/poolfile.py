@@ -6,11 +6,12 @@
 import ipaddress
 import json
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cni_core import statefile
-from cni_ipam.ranges import Interval, Network, RangeSet, to_address
+from cni_ipam.ranges import Interval, Network, RangeSet, merge
 
 
 def pools(data_dir: str) -> list[str]:
@@ -31,27 +32,29 @@ def chosen(data_dir: str, pool: str) -> list[Network]:
 
 def choose(data_dir: str, pool: str, subnets: Sequence[Network]) -> None:
     """Record the default subnets of a pool, to be the same after lost power."""
-    document = _read(data_dir, pool)
-    document["chosen"] = [str(subnet) for subnet in subnets]
-    _write(data_dir, pool, document, durable=True)
+    chosen = [str(subnet) for subnet in subnets]
+    _write(data_dir, pool, {**_read(data_dir, pool), "chosen": chosen}, durable=True)
 
 
 def record(data_dir: str, pool: str, network: str, sets: Sequence[RangeSet]) -> bool:
     """Record the subnets and ranges of a network that uses a pool; tell whether they are new."""
     subnets = sorted({str(item.subnet) for range_set in sets for item in range_set.ranges})
-    ranges = [_text(range_set.version, part) for range_set in sets for part in range_set.intervals()]
-    entry = {"subnets": subnets, "ranges": ranges}
+    digest = [range_set.identity for range_set in sets]
     document = _read(data_dir, pool)
-    networks = document.setdefault("networks", {})
-    if networks.get(network) == entry:
+    known = document.get("networks", {}).get(network, {})
+    if (known.get("subnets"), known.get("digest")) == (subnets, digest):
         return False
-    networks[network] = entry
-    _write(data_dir, pool, document, durable=False)
+    ranges = [_text(range_set.version, part) for range_set in sets for part in range_set.intervals]
+    entry = {"subnets": subnets, "digest": digest, "ranges": ranges}
+    networks = {**document.get("networks", {}), network: entry}
+    _write(data_dir, pool, {**document, "networks": networks}, durable=False)
     return True
 
 
 def _text(version: int, part: Interval) -> str:
-    return f"{to_address(version, part[0])}-{to_address(version, part[1])}"
+    family, width = (socket.AF_INET, 4) if version == 4 else (socket.AF_INET6, 16)  # noqa: PLR2004 - the IP version
+    first, last = (socket.inet_ntop(family, number.to_bytes(width)) for number in part)
+    return f"{first}-{last}"
 
 
 def ranges(data_dir: str, pool: str, subnet: Network) -> list[Interval]:
@@ -62,17 +65,7 @@ def ranges(data_dir: str, pool: str, subnet: Network) -> list[Interval]:
             first, last = map(ipaddress.ip_address, text.split("-"))
             if first in subnet:
                 found.add((int(first), int(last)))
-    return _merged(sorted(found))
-
-
-def _merged(parts: Sequence[Interval]) -> list[Interval]:
-    merged: list[Interval] = []
-    for first, last in parts:
-        if merged and first <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
-        else:
-            merged.append((first, last))
-    return merged
+    return merge(found)
 
 
 def subnets(data_dir: str, pool: str) -> list[Network]:
@@ -107,8 +100,25 @@ def _path(data_dir: str, pool: str) -> str:
     return os.path.join(data_dir, pool, "pool")
 
 
+# What a long-lived process read last, with the file's inode and times: a file is replaced, never changed.
+_documents: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+_DOCUMENTS_MOST = 256
+
+
 def _read(data_dir: str, pool: str) -> dict[str, Any]:
-    return statefile.read_json(_path(data_dir, pool)) or {"version": 1}
+    """Return the document of a pool; the caller does not change it."""
+    path = _path(data_dir, pool)
+    try:
+        found = os.stat(path)
+    except OSError:
+        return {"version": 1}
+    signature = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+    known = _documents.get(path)
+    if known is None or known[0] != signature:
+        if len(_documents) >= _DOCUMENTS_MOST:
+            _documents.clear()
+        known = _documents[path] = (signature, statefile.read_json(path) or {"version": 1})
+    return known[1]
 
 
 def _write(data_dir: str, pool: str, document: dict[str, Any], *, durable: bool) -> None:

@@ -1,12 +1,14 @@
 """Address arithmetic: ranges, range sets, and which addresses of them may be given out. Pure.
 
-Addresses are integers here; `Family` turns them into text and back.
+Addresses are integers here. A network may exclude 75,000 of them: what is derived from the exclusions is
+computed in one pass, once for each range set.
 """
 
 import hashlib
 import ipaddress
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 Interval = tuple[int, int]  # first and last address, both included
@@ -24,7 +26,9 @@ def to_address(version: int, number: int) -> Address:
 class Range(NamedTuple):
     """Part of a subnet from which addresses are given; `reserved` ones are never given.
 
-    `gateway` is the text of the router's address, "" for none; it may lie outside the subnet.
+    `gateway` is the text of the router's address, "" for none; it may lie outside the subnet. `reserved` is
+    sorted and disjoint, and holds what any range of the network reserves in this subnet: a router does not
+    become a pod because another range has it.
     """
 
     subnet: Network
@@ -39,28 +43,35 @@ class Range(NamedTuple):
         return self.subnet.version
 
     def describe(self) -> str:
-        """Return the range as people write it."""
-        return f"{to_address(self.version, self.first)}-{to_address(self.version, self.last)}"
+        """Return the range as people write it, and host-local: without the subnet's own addresses."""
+        outer = edges(self.subnet)
+        first, last = self.first + (self.first in outer), self.last - (self.last in outer)
+        return f"{to_address(self.version, first)}-{to_address(self.version, last)}"
 
-    def free_intervals(self) -> list[Interval]:
-        """Return what may be given out, in order."""
-        return subtract([(self.first, self.last)], self.reserved)
+    def free_intervals(self) -> Iterator[Interval]:
+        """Yield what may be given out, in order."""
+        return _gaps(self.first, self.last, self.reserved)
 
     def reserved_as(self, number: int) -> str:
         """Say why an address of the subnet is never given, "" if it may be."""
         if self.gateway and number == int(ipaddress.ip_address(self.gateway)):
-            return "is the subnet's gateway"
+            return "is subnet's gateway"
         if number in edges(self.subnet):
-            return "is the subnet's network or broadcast address"
-        if any(first <= number <= last for first, last in self.reserved):
-            return "is excluded"
+            return "is subnet's network or broadcast address"
+        if clip(self.reserved, number, number):
+            return "is excluded, or reserved by another range"
         return ""
 
+    def holds(self, number: int) -> bool:
+        """Tell whether an address lies in the subnet."""
+        return int(self.subnet.network_address) <= number <= int(self.subnet.broadcast_address)
 
-class RangeSet(NamedTuple):
-    """Ranges of one family; an attachment gets one address from the whole set."""
 
-    ranges: tuple[Range, ...]
+class RangeSet:
+    """Ranges of one family, disjoint; an attachment gets one address from the whole set."""
+
+    def __init__(self, ranges: Sequence[Range]) -> None:
+        self.ranges = tuple(ranges)
 
     @property
     def version(self) -> int:
@@ -71,21 +82,30 @@ class RangeSet(NamedTuple):
         """Return the ranges as people write them."""
         return ",".join(item.describe() for item in self.ranges)
 
+    @cached_property
     def intervals(self) -> list[Interval]:
-        """Return what may be given out, in the order in which it is: range by range."""
+        """What may be given out, in the order in which it is: range by range."""
         return [interval for item in self.ranges for interval in item.free_intervals()]
 
+    @cached_property
+    def ordered(self) -> list[Interval]:
+        """What may be given out, sorted."""
+        return sorted(self.intervals)
+
+    @cached_property
     def identity(self) -> str:
-        """Return a short text that is the same for the same intervals, for names of files."""
-        text = f"{self.version}:{self.intervals()}"
+        """A short text that is the same for the same intervals, for names of files."""
+        text = f"{self.version}:{self.intervals}"
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def range_of(self, number: int) -> Range | None:
-        """Return the first range whose subnet holds an address."""
-        for item in self.ranges:
-            if int(item.subnet.network_address) <= number <= int(item.subnet.broadcast_address):
-                return item
-        return None
+        """Return the range that gives an address, else the first whose subnet holds it.
+
+        Ranges of one subnet may have different gateways: the range decides, not the subnet.
+        """
+        giving = (item for item in self.ranges if item.first <= number <= item.last)
+        holding = (item for item in self.ranges if item.holds(number))
+        return next(giving, None) or next(holding, None)
 
 
 def edges(subnet: Network) -> tuple[int, ...]:
@@ -109,21 +129,33 @@ def first_usable(subnet: Network) -> str:
     return str(subnet[1])
 
 
-def subtract(intervals: Iterable[Interval], holes: Iterable[Interval]) -> list[Interval]:
-    """Return what is left of sorted, disjoint intervals without the holes."""
-    left = list(intervals)
-    for hole_first, hole_last in sorted(holes):
-        parts: list[Interval] = []
-        for first, last in left:
-            if hole_last < first or last < hole_first:
-                parts.append((first, last))
-                continue
-            if first < hole_first:
-                parts.append((first, hole_first - 1))
-            if hole_last < last:
-                parts.append((hole_last + 1, last))
-        left = parts
-    return left
+def merge(intervals: Iterable[Interval]) -> list[Interval]:
+    """Return the same addresses as sorted, disjoint intervals, neighbours joined."""
+    merged: list[Interval] = []
+    start, end = None, -1
+    for first, last in sorted(intervals):
+        if start is not None and first <= end + 1:
+            end = max(end, last)
+            continue
+        if start is not None:
+            merged.append((start, end))
+        start, end = first, last
+    return merged if start is None else [*merged, (start, end)]
+
+
+def subtract(intervals: Iterable[Interval], holes: Sequence[Interval]) -> list[Interval]:
+    """Return what is left of sorted, disjoint intervals without holes that are sorted and disjoint."""
+    return [gap for first, last in intervals for gap in _gaps(first, last, holes)]
+
+
+def _gaps(first: int, last: int, holes: Sequence[Interval]) -> Iterator[Interval]:
+    low = first
+    for hole_first, hole_last in clip(holes, first, last):
+        if low < hole_first:
+            yield (low, hole_first - 1)
+        low = hole_last + 1
+    if low <= last:
+        yield (low, last)
 
 
 def after(intervals: Sequence[Interval], cursor: int | None) -> Iterator[Interval]:
@@ -143,10 +175,7 @@ def after(intervals: Sequence[Interval], cursor: int | None) -> Iterator[Interva
 def _position(intervals: Sequence[Interval], number: int | None) -> int | None:
     if number is None:
         return None
-    for at, (first, last) in enumerate(intervals):
-        if first <= number <= last:
-            return at
-    return None
+    return next((at for at, (first, last) in enumerate(intervals) if first <= number <= last), None)
 
 
 def count(intervals: Iterable[Interval]) -> int:

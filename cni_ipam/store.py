@@ -16,7 +16,7 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from cni_core import statefile
 from cni_core.boot import boot_id
@@ -37,6 +37,7 @@ class Store:
     """The leases of one pool, as seen from this boot."""
 
     def __init__(self, data_dir: str, pool: str) -> None:
+        self.pool = pool
         self.directory = os.path.join(data_dir, pool)
         self._boot = boot_id()
         self._current = os.path.join(self.directory, self._boot)
@@ -67,14 +68,13 @@ class Store:
     def taken(self, version: int, block: int) -> Collection[int]:
         """Return the taken addresses of a block."""
         names = statefile.list_directory(self._block_path(version, block))
-        return {_number(version, name) for name in names}
+        return set(_numbers(version, names))
 
     def all_taken(self, version: int) -> Iterator[int]:
         """Yield every taken address of an IP version."""
         directory = os.path.join(self._current, "leases")
-        for name in statefile.list_directory(directory):
-            if ipaddress.ip_address(name).version == version:
-                yield from self.taken(version, _number(version, name) >> BLOCK_BITS)
+        for number in _numbers(version, statefile.list_directory(directory)):
+            yield from self.taken(version, number >> BLOCK_BITS)
 
     def is_taken(self, version: int, number: int) -> bool:
         """Tell whether one address is taken."""
@@ -88,7 +88,7 @@ class Store:
     def full_blocks(self, version: int, identity: str, group: int) -> Collection[int]:
         """Return the blocks of a group that are marked as full for a range set."""
         names = statefile.list_directory(self._full_path(version, identity, group))
-        return {_number(version, name) >> BLOCK_BITS for name in names}
+        return {number >> BLOCK_BITS for number in _numbers(version, names)}
 
     def mark_full(self, version: int, identity: str, block: int) -> None:
         """Mark a block as full for a range set."""
@@ -132,7 +132,21 @@ class Store:
     def owner(self, key: str) -> Owner | None:
         """Return what an attachment holds, None if nothing."""
         text = statefile.read_file(self._owner_path(key))
-        return None if text is None else owner_text.parse(text)
+        if text is None:
+            return None
+        owner = owner_text.parse(text)
+        return owner if owner.key == key else self._recovered(key)
+
+    def _recovered(self, key: str) -> Owner:
+        """Return the owner of a file that was emptied by hand, from the names of its leases."""
+        container_id, _colon, ifname = key.partition(":")
+        found = []
+        for version in (4, 6):
+            taken = (str(to_address(version, number)) for number in self.all_taken(version))
+            found += [
+                address for address in taken if self.holds(Owner(container_id, ifname, "", ()), address)
+            ]
+        return Owner(container_id, ifname, "", tuple(found))
 
     def write(self, owner: Owner) -> None:
         """Lease addresses to an attachment: first its own file, then a name for each address."""
@@ -185,7 +199,8 @@ class Store:
         for name in statefile.list_directory(directory):
             text = statefile.read_file(os.path.join(directory, name))
             if text is not None and name != ".new":
-                yield owner_text.parse(text)
+                owner = owner_text.parse(text)
+                yield owner if statefile.file_name(owner.key) == name else self._recovered(name)
 
     def _sweep(self) -> None:
         """Remove some of what earlier boots left."""
@@ -211,7 +226,12 @@ def _remove_tree(path: str, budget: int) -> int:
     return budget - 1
 
 
-def _number(version: int, name: str) -> int:
-    """Return the address that a file is named by, five times faster than `ipaddress` does."""
+def _numbers(version: int, names: Iterable[str]) -> Iterator[int]:
+    """Yield the addresses that files are named by, five times faster than `ipaddress` does.
+
+    A file with another name is not ours, and counts for nothing.
+    """
     family = socket.AF_INET if version == 4 else socket.AF_INET6  # noqa: PLR2004 - the IP version
-    return int.from_bytes(socket.inet_pton(family, name))
+    for name in names:
+        with contextlib.suppress(OSError, ValueError):
+            yield int.from_bytes(socket.inet_pton(family, name))

@@ -1,10 +1,11 @@
 """The subnets and ranges of a configuration as range sets; what is wrong with them is collected."""
 
 import ipaddress
+import socket
 from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
-from cni_ipam.ranges import Interval, Network, Range, RangeSet, edges, first_usable
+from cni_ipam.ranges import Interval, Network, Range, RangeSet, clip, edges, first_usable, merge
 
 NO_GATEWAY = "none"
 
@@ -33,7 +34,20 @@ def range_sets(
     sets += _by_family(_ranges("ipam.subnets", subnets, problems))
     problems += _overlap_problems(sets)
     problems += [f"ipam: mixed address families in {_shown(s)}" for s in sets if _mixed(s)]
-    return [RangeSet(tuple(ranges)) for ranges in sets if ranges]
+    return [RangeSet(_shared(ranges, sets)) for ranges in sets if ranges]
+
+
+def _shared(ranges: Sequence[Range], sets: Sequence[Sequence[Range]]) -> list[Range]:
+    """Return ranges that also keep off what the other ranges of the network reserve in their subnets."""
+    others = [item for every in sets for item in every if item.version == ranges[0].version]
+    if len(others) == 1:
+        return list(ranges)
+    reserved = merge(interval for item in others for interval in item.reserved)
+    return [item._replace(reserved=tuple(clip(reserved, *_ends(item.subnet)))) for item in ranges]
+
+
+def _ends(subnet: Network) -> Interval:
+    return int(subnet.network_address), int(subnet.broadcast_address)
 
 
 def _ranges(path: str, items: Sequence[Subnet], problems: list[str]) -> list[Range]:
@@ -64,14 +78,13 @@ def _range(conf: Subnet, path: str, problems: list[str]) -> Range | None:
     reserved = [(number, number) for number in edges(subnet)]
     for name, text in conf.get("auxAddresses", {}).items():
         reserved += _holes(text, subnet, f"{path}.auxAddresses.{name}", problems)
-    for at, text in enumerate(conf.get("exclude", ())):
-        reserved += _holes(text, subnet, f"{path}.exclude.{at}", problems)
+    reserved += _exclusions(conf.get("exclude", ()), subnet, f"{path}.exclude", problems)
     if len(problems) > fault:
         return None
     if gateway and ipaddress.ip_address(gateway) in subnet:
         reserved.append((int(ipaddress.ip_address(gateway)),) * 2)
-    found = Range(subnet, first, last, gateway, tuple(sorted(reserved)))
-    if not found.free_intervals():
+    found = Range(subnet, first, last, gateway, tuple(merge(reserved)))
+    if next(found.free_intervals(), None) is None:
         problems.append(f"{path}.subnet {conf['subnet']}: too small to allocate from, all is reserved")
     return found
 
@@ -137,6 +150,26 @@ def _holes(text: str, subnet: Network, path: str, problems: list[str]) -> list[I
         problems.append(f"{path} {text}: not in network {subnet}")
         return []
     return [(int(first), int(last))]
+
+
+def _exclusions(texts: Sequence[str], subnet: Network, path: str, problems: list[str]) -> list[Interval]:
+    """Return the intervals of a list of exclusions: it may be long, and is mostly one of single addresses."""
+    family = socket.AF_INET if subnet.version == 4 else socket.AF_INET6  # noqa: PLR2004 - the IP version
+    try:
+        numbers = [int.from_bytes(socket.inet_pton(family, text)) for text in texts]
+    except (OSError, ValueError):
+        return [
+            hole for at, text in enumerate(texts) for hole in _holes(text, subnet, f"{path}.{at}", problems)
+        ]
+    low, high = _ends(subnet)
+    if numbers and not low <= min(numbers) <= max(numbers) <= high:
+        problems += [
+            f"{path}.{at} {texts[at]}: not in network {subnet}"
+            for at, number in enumerate(numbers)
+            if not low <= number <= high
+        ]
+    numbers.sort()
+    return [(number, number) for number in numbers]
 
 
 def _gateway(text: str, subnet: Network, path: str, problems: list[str]) -> str:

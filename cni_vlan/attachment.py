@@ -4,6 +4,7 @@ Pure: nothing here looks at the kernel or the disk.
 """
 
 import hashlib
+import re
 from typing import NamedTuple
 
 from cni_core.invocation import IFNAME_BYTES
@@ -12,6 +13,9 @@ from cni_core.result import DNS
 VLAN_IDS = range(1, 4095)
 ALIAS = "cni-vlan"
 AUTO = "auto"
+# Longer ones are no VLAN id, and Python reads no number of 4,301 digits.
+_VLAN_NUMBER = re.compile(r"[0-9]{1,9}")
+_ALIAS_BYTES = 254  # IFALIASZ is 256: rtnl_alias takes one that is shorter than 255
 
 
 class Parent(NamedTuple):
@@ -85,7 +89,7 @@ class Attachment(NamedTuple):
 def parse_parent(name: str, protocol: str) -> Parent:
     """Return the parent of a name: `<uplink>.<vid>`, split at the last dot, or an interface as it is."""
     uplink, dot, number = name.rpartition(".")
-    if dot and uplink and number.isdecimal():
+    if dot and uplink and _VLAN_NUMBER.fullmatch(number):
         return vlan_parent(parse_parent(uplink, protocol), int(number), protocol, name)
     return Parent(name)
 
@@ -127,4 +131,4 @@ def temporary_name(key: str) -> str:
 
 def child_alias(network: str, container_id: str) -> str:
     """Return the text that marks a child, by which DEL knows whose link it is about to delete."""
-    return f"{ALIAS} child: {container_id} {network}"[:255]
+    return f"{ALIAS} child: {container_id} {network}"[:_ALIAS_BYTES]

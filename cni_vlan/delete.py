@@ -47,7 +47,9 @@ def _delete_child(invocation: Invocation) -> None:
     if not invocation.netns and invocation.netns_fd is None:
         return
     try:
-        with open_sandbox(invocation.netns, invocation.netns_fd) as sandbox:
+        with open_sandbox(
+            invocation.netns, invocation.netns_fd, own_allowed=invocation.netns_override
+        ) as sandbox:
             with open_rtnl(sandbox) as inside:
                 for name in (invocation.ifname, temporary_name(invocation.key)):
                     link = inside.find_link(name=name)

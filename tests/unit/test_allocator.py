@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cni_core.errors import AddressUnavailable, PoolExhausted
 from cni_ipam.allocator import allocate, assign, choose
-from cni_ipam.ranges import Range, RangeSet, after, clip, count, edges, first_usable, subtract
+from cni_ipam.ranges import Range, RangeSet, after, clip, count, edges, first_usable, merge, subtract
 
 
 class Memory:
@@ -45,7 +45,7 @@ def range_of(subnet: str, first: str = "", last: str = "", gateway: str = "", re
         holes.append((number(gateway), number(gateway)))
     low = number(first) if first else int(net[0])
     high = number(last) if last else int(net[-1])
-    return Range(net, low, high, gateway, tuple(sorted(holes)))
+    return Range(net, low, high, gateway, tuple(merge(holes)))
 
 
 def give(range_set: RangeSet, memory: Memory, count_: int, cursor: int | None = None) -> list[str]:
@@ -65,7 +65,7 @@ def test_addresses_go_upwards_from_the_start_of_the_range() -> None:
 
     assert found[0] == "192.168.32.128/24"  # a range's own first address is usable
     assert found[-1] == "192.168.32.253/24"  # gateway and broadcast never are
-    with pytest.raises(PoolExhausted, match=r"192.168.32.128-192.168.32.255"):
+    with pytest.raises(PoolExhausted, match=r"192.168.32.128-192.168.32.254"):
         give(only, Memory(range(number("192.168.32.128"), number("192.168.32.255"))), 1)
 
 
@@ -136,7 +136,7 @@ def test_a_block_found_full_is_marked() -> None:
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        ("10.0.0.1", "is the subnet's gateway"),
+        ("10.0.0.1", "is subnet's gateway"),
         ("10.0.0.0", "network or broadcast"),
         ("10.0.0.255", "network or broadcast"),
         ("10.0.0.9", "is excluded"),
@@ -162,7 +162,7 @@ def test_requests_go_to_the_sets_that_hold_them() -> None:
     assert list(map(str, assign(sets, ["2001:db8::5"]))) == ["None", "2001:db8::5"]
     with pytest.raises(AddressUnavailable, match=r"failed to allocate all requested IPs: 10.9.9.9"):
         assign(sets, ["10.9.9.9"])
-    with pytest.raises(AddressUnavailable, match="one too many"):
+    with pytest.raises(AddressUnavailable, match=r"IPs: 10\.0\.0\.6"):
         assign(sets, ["10.0.0.5", "10.0.0.6"])
 
 
@@ -171,7 +171,7 @@ spans = st.tuples(st.integers(0, 2000), st.integers(0, 300)).map(lambda pair: (p
 
 @given(spans, st.lists(spans))
 def test_subtract_is_set_difference(whole: tuple[int, int], holes: list[tuple[int, int]]) -> None:
-    left = subtract([whole], holes)
+    left = subtract([whole], merge(holes))
 
     expected = set(range(whole[0], whole[1] + 1)) - {n for a, b in holes for n in range(a, b + 1)}
     assert [n for a, b in left for n in range(a, b + 1)] == sorted(expected)
@@ -182,7 +182,7 @@ def test_subtract_is_set_difference(whole: tuple[int, int], holes: list[tuple[in
 def test_clip_is_intersection(
     whole: tuple[int, int], holes: list[tuple[int, int]], part: tuple[int, int]
 ) -> None:
-    intervals = subtract([whole], holes)
+    intervals = subtract([whole], merge(holes))
 
     clipped = {n for a, b in clip(intervals, *part) for n in range(a, b + 1)}
 
@@ -193,7 +193,7 @@ def test_clip_is_intersection(
 def test_after_goes_round_once(
     whole: tuple[int, int], holes: list[tuple[int, int]], cursor: int | None
 ) -> None:
-    intervals = subtract([whole], holes)
+    intervals = subtract([whole], merge(holes))
     flat = [n for a, b in intervals for n in range(a, b + 1)]
 
     found = [n for a, b in after(intervals, cursor) for n in range(a, b + 1)]

@@ -114,7 +114,7 @@ def test_what_a_subnet_gives(item: Json, given: str) -> None:
     (range_set,) = ipam(subnets=[item]).range_sets
 
     base = int(ipaddress.ip_address("10.0.0.0"))
-    found = [str(n - base) for first, last in range_set.intervals() for n in range(first, last + 1)]
+    found = [str(n - base) for first, last in range_set.intervals for n in range(first, last + 1)]
     assert " ".join(found) == given
 
 

@@ -11,12 +11,12 @@ from types import FrameType
 
 import click
 
-from cni_agent import install, systemd
+from cni_agent import health, install, systemd
 from cni_agent.log import Log
 from cni_agent.memory import share_one_arena
 from cni_agent.metrics import Metrics
 from cni_agent.preload import preloaded
-from cni_agent.server import Done, Server, listen
+from cni_agent.server import Done, Listener, Server, listen
 from cni_core import sysctl
 from cni_core.errors import CniError
 
@@ -42,25 +42,45 @@ def tool() -> None:
 def serve(path: str, metrics: str, proc_sys: str, *, log: bool) -> None:
     """Serve invocations until SIGTERM, then finish those under way."""
     share_one_arena()
+    _allow_descriptors()
     sysctl.use_root(proc_sys)
     loaders = preloaded()
     stopping = _on_signals()
-    listener = systemd.activated_socket() or listen(path)
+    activated = systemd.activated_socket()
+    listener = Listener(activated) if activated else listen(path)
     figures = Metrics()
-    journal = Log(sys.stderr) if log else None
+    journal = Log(sys.stderr.fileno()) if log else None
 
     def tell(done: Done) -> None:
         figures.observe(done)
         if journal:
             journal.write(done)
 
-    server = Server(listener, loaders, tell)
-    with figures.served(metrics):
+    server = Server(listener, loaders, tell, Log(sys.stderr.fileno()).complain)
+    with figures.served(metrics, listener.path):
         gc.collect()
         gc.freeze()  # what is loaded stays: collections need not look at it
         systemd.notify("READY=1")
         server.serve(stopping)
         systemd.notify("STOPPING=1")
+
+
+@tool.command("health")
+@click.option("--socket", "path", default=SOCKET, show_default=True, help="Where the agent listens.")
+def health_command(path: str) -> None:
+    """Ask the agent for its version; fails if there is no answer within a second."""
+    wrong = health.problem(path)
+    if wrong:
+        raise click.ClickException(wrong)
+    click.echo("ok")
+
+
+def _allow_descriptors() -> None:
+    """Take as many descriptors as may be had, a verb under way needs eight; select(2) is not used here."""
+    import resource
+
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _on_signals() -> socket.socket:

@@ -21,10 +21,11 @@ def declines(request: Request) -> bool:
     except (ValueError, RecursionError):
         return False
     ipam = conf.get("ipam") if isinstance(conf, dict) else None
-    return isinstance(ipam, dict) and bool(ipam) and not _is_at_home(ipam, request.plugin)
+    return isinstance(ipam, dict) and bool(ipam) and _is_away(ipam, request.plugin)
 
 
-def _is_at_home(ipam: dict[str, Any], plugin: str) -> bool:
+def _is_away(ipam: dict[str, Any], plugin: str) -> bool:
+    ipam_type = ipam.get("type")
+    executed = plugin != _BUILTIN and isinstance(ipam_type, str) and ipam_type not in {_BUILTIN, ""}
     data_dir = os.path.normpath(str(ipam.get("dataDir") or DATA_DIR))
-    known = plugin == _BUILTIN or ipam.get("type") in {_BUILTIN, None, ""}
-    return known and not ipam.get("resolvConf") and f"{data_dir}/".startswith(f"{DATA_DIR}/")
+    return executed or bool(ipam.get("resolvConf")) or not f"{data_dir}/".startswith(f"{DATA_DIR}/")

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -94,12 +95,14 @@ def _install_file(source: str, target: str, mode: int) -> bool:
     """Replace a file if it differs; tell whether it did."""
     with open(source, "rb") as file:
         content = file.read()
-    if _content(target) == content:
+    if _content(target) == content and _mode(target) == mode:
         return False
     os.makedirs(os.path.dirname(target), exist_ok=True)
     # A leading dot: runtimes read what ends in .conf or .conflist, and nothing executes it.
     working = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.new")
-    fd = os.open(working, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(working)  # left by an install that was killed, or planted
+    fd = os.open(working, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with os.fdopen(fd, "wb") as file:
         file.write(content)
         file.flush()
@@ -119,6 +122,12 @@ def _content(path: str) -> bytes | None:
         return None
 
 
+def _mode(path: str) -> int:
+    """Return the permissions of a file, -1 of a link: what is installed is the file itself."""
+    found = os.lstat(path)
+    return stat.S_IMODE(found.st_mode) if stat.S_ISREG(found.st_mode) else -1
+
+
 def _files(directory: str) -> Iterator[str]:
     """Yield the files below a directory, by name, relative to it."""
     for parent, directories, files in os.walk(directory):
@@ -130,7 +139,8 @@ def _tree_digest(directory: str) -> str:
     digest = hashlib.sha256()
     for name in _files(directory):
         with open(os.path.join(directory, name), "rb") as file:
-            digest.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            digest.update(f"{name}\0{mode:o}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
 
 

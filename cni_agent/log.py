@@ -1,23 +1,31 @@
 """A line of JSON for each verb."""
 
 import json
+import os
+import select
 import time
-from typing import TextIO
+from typing import Any
 
 from cni_agent.server import Done
 
+_LINE_MOST = select.PIPE_BUF  # a pipe that can be written has room for so much
+
 
 class Log:
-    """Lines on a stream; one write each, so that they do not mix."""
+    """Lines on a descriptor; one write each, so that they do not mix.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    Nobody has to read them: what the reader has no room for is left out, and told when it has room again.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._left_out = 0
 
     def write(self, done: Done) -> None:
         """Tell of one invocation."""
         environ = done.environ
         line = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "time": _now(),
             "plugin": done.plugin,
             "verb": environ.get("CNI_COMMAND", ""),
             "network": done.network,
@@ -27,5 +35,27 @@ class Log:
             "ms": round(done.seconds * 1e3, 2),
             "stages": {stage: round(seconds * 1e3, 2) for stage, seconds in done.stages},
         }
-        self._stream.write(json.dumps(line) + "\n")
-        self._stream.flush()
+        self._write(line)
+
+    def complain(self, text: str) -> None:
+        """Tell of a fault of this installation."""
+        self._write({"time": _now(), "fault": text})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._left_out:
+            line["left out before"] = self._left_out
+        data = json.dumps(line).encode()[: _LINE_MOST - 1] + b"\n"
+        try:
+            written = bool(self._has_room() and os.write(self._descriptor, data))
+        except OSError:
+            written = False
+        self._left_out = 0 if written else self._left_out + 1
+
+    def _has_room(self) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return any(event & select.POLLOUT for _descriptor, event in poll.poll(0))
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import socket
 import threading
 from collections.abc import Iterable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
@@ -13,11 +14,14 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from typing_extensions import override
 
+from cni_agent import health
 from cni_agent.server import Done
 from cni_ipam import inventory
 from cni_ipam.store import DATA_DIR
 from cni_vlan.ledger import Ledger
 
+_CONNECTIONS = 4
+_CONNECTION_S = 5.0
 _BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 4.0, 16.0)
 
 
@@ -57,16 +61,20 @@ class Metrics:
             self._stages.labels(verb, stage).observe(seconds)
 
     @contextlib.contextmanager
-    def served(self, where: str) -> Iterator[None]:
-        """Serve /metrics and /healthz on a path, or on a port of the loopback address."""
-        handler = _handler(self.registry)
+    def served(self, where: str, agent: str) -> Iterator[None]:
+        """Serve /metrics and /healthz on a path, or on a port of the loopback address.
+
+        Health is that of the agent that listens on the path `agent`.
+        """
+        handler = _handler(self.registry, agent)
         if where.isdecimal():
-            server: Any = ThreadingHTTPServer(("127.0.0.1", int(where)), handler)
+            server: Any = _PortServer(("127.0.0.1", int(where)), handler)
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(where)
             os.makedirs(os.path.dirname(where), mode=0o700, exist_ok=True)
             server = _UnixServer(where, handler)
+            os.chmod(where, 0o600)
         threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
         try:
             yield
@@ -75,8 +83,47 @@ class Metrics:
             server.server_close()
 
 
-class _UnixServer(ThreadingMixIn, UnixStreamServer):
+class _FewAtOnce(ThreadingMixIn):
+    """A thread for each of a few connections; more are closed, so that strangers cost the pods nothing."""
+
     daemon_threads = True
+    request_queue_size = 128
+    _places = threading.BoundedSemaphore(_CONNECTIONS)
+
+    @override
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)  # type: ignore[attr-defined] # of the server it is mixed into
+
+    @override
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        end = threading.Timer(_CONNECTION_S, _shut, [request])
+        end.daemon = True
+        end.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            end.cancel()
+            self._places.release()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: whoever hung up knows."""
+
+
+def _shut(request: socket.socket) -> None:
+    """End a connection whose time is up, however slowly it was read or written."""
+    with contextlib.suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
+
+
+class _UnixServer(_FewAtOnce, UnixStreamServer):
+    pass
+
+
+class _PortServer(_FewAtOnce, HTTPServer):
+    pass
 
 
 class _State:
@@ -100,7 +147,7 @@ class _State:
         return [used, size, free, parents]
 
 
-def _handler(registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
+def _handler(registry: CollectorRegistry, agent: str) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         @override
         def address_string(self) -> str:
@@ -115,6 +162,10 @@ def _handler(registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
                 case "/metrics":
                     text: bytes = generate_latest(registry)
                 case "/healthz":
+                    wrong = health.problem(agent)
+                    if wrong:
+                        self.send_error(503, wrong)
+                        return
                     text = b"ok\n"
                 case _:
                     self.send_error(404)

@@ -1,22 +1,35 @@
-"""The messages between the launcher (launcher/launcher.c) and the agent, over a stream socket.
+"""The messages between the launcher (launcher/launcher.c) and the agent, over a stream socket. Version 2.
 
-Request: "CNI" and a byte 1; two numbers, the lengths of what follows: the environment, as the plugin's name
-and the CNI_* variables, each ended by a NUL; and stdin. The sandbox's descriptor comes with the first byte,
-if the launcher could open it. Answer: the same four bytes; the exit status, or DECLINED; the lengths of
-stdout and stderr; and those. Numbers are 32 bits in the machine's order: both ends are on one host.
+Request: "CNI" and a byte with the version; two numbers, the lengths of what follows; the environment, as
+the plugin's name and the CNI_* variables, each ended by a NUL; and stdin. CNI_VLAN_BOOT among the variables
+is the boot as the host sees it. The sandbox's descriptor comes with the first byte, if it could be opened.
+
+Answers: the same four bytes; a number; the lengths of stdout and stderr; and those. The number is BEGUN,
+once, when the verb starts: up to then the launcher may run the plugin itself, if it is DECLINED or the
+connection ends. Then it is the exit status. An agent that cannot send BEGUN does not begin. A launcher that
+has read everything closes the connection; one that has not, because it was killed, resets it.
+
+A launcher of version 1 is not told that its verb has begun. Numbers are 32 bits in the machine's order: both
+ends are on one host.
 """
 
+import contextlib
 import os
+import select
 import socket
 import struct
 import time
 from typing import NamedTuple, Self
 
-MAGIC = b"CNI\x01"
 DECLINED = 0x100
+BEGUN = 0x101
 LARGEST = 16 << 20  # bytes of a request
-_REQUEST = struct.Struct("=4sII")
-_REPLY = struct.Struct("=4sIII")
+_NAME = b"CNI"
+_VERSIONS = (1, 2)
+_REQUEST = struct.Struct("=3sBII")
+_REPLY = struct.Struct("=3sBIII")
+_BOOT = "CNI_VLAN_BOOT"
+_READ_S = 5.0
 
 
 class ProtocolError(Exception):
@@ -24,12 +37,14 @@ class ProtocolError(Exception):
 
 
 class Request(NamedTuple):
-    """One invocation as the launcher saw it; the caller closes `netns_fd`."""
+    """One invocation as the launcher saw it; the caller closes `netns_fd`. `boot` is "" before version 2."""
 
     plugin: str
     environ: dict[str, str]
     stdin: bytes
     netns_fd: int | None
+    version: int
+    boot: str
 
     def __enter__(self) -> Self:
         return self
@@ -37,6 +52,21 @@ class Request(NamedTuple):
     def __exit__(self, *_exception: object) -> None:
         if self.netns_fd is not None:
             os.close(self.netns_fd)
+
+
+def version_request() -> bytes:
+    """Return the request that a launcher sends for VERSION."""
+    environment = b"cni-vlan\0CNI_COMMAND=VERSION\0"
+    return _REQUEST.pack(_NAME, _VERSIONS[0], len(environment), 0) + environment
+
+
+def receive_status(connection: socket.socket) -> int:
+    """Read an answer and return its number; raises ProtocolError or OSError."""
+    data = bytearray()
+    _fill(connection, data, _REPLY.size, time.monotonic() + (connection.gettimeout() or 0))
+    _name, _version, status, out, err = _REPLY.unpack_from(data)
+    _fill(connection, data, _REPLY.size + out + err, time.monotonic() + (connection.gettimeout() or 0))
+    return int(status)
 
 
 def receive_request(connection: socket.socket, within_s: float) -> Request:
@@ -47,17 +77,24 @@ def receive_request(connection: socket.socket, within_s: float) -> Request:
     netns_fd = descriptors[0] if descriptors else None
     try:
         data = bytearray(first)
-        _fill(connection, data, _REQUEST.size, until)
-        magic, environment, stdin = _REQUEST.unpack_from(data)
-        if magic != MAGIC or environment + stdin > LARGEST:
-            raise ProtocolError("no request of a launcher of this version, or one that is too large")  # noqa: TRY301
-        _fill(connection, data, _REQUEST.size + environment + stdin, until)
-        plugin, variables = _parse_environment(bytes(data[_REQUEST.size : _REQUEST.size + environment]))
+        version, plugin, variables, stdin = _read(connection, data, until)
     except BaseException:
         if netns_fd is not None:
             os.close(netns_fd)
         raise
-    return Request(plugin, variables, bytes(data[_REQUEST.size + environment :]), netns_fd)
+    return Request(plugin, variables, stdin, netns_fd, version, variables.pop(_BOOT, ""))
+
+
+def _read(connection: socket.socket, data: bytearray, until: float) -> tuple[int, str, dict[str, str], bytes]:
+    """Read the rest of a request whose first bytes are there."""
+    _fill(connection, data, _REQUEST.size, until)
+    name, version, environment, stdin = _REQUEST.unpack_from(data)
+    if name != _NAME or version not in _VERSIONS or environment + stdin > LARGEST:
+        raise ProtocolError("no request of a launcher that is known here, or one that is too large")
+    start = _REQUEST.size + environment
+    _fill(connection, data, start + stdin, until)
+    plugin, variables = _parse_environment(bytes(data[_REQUEST.size : start]))
+    return version, plugin, variables, bytes(data[start:])
 
 
 def _fill(connection: socket.socket, data: bytearray, length: int, until: float) -> None:
@@ -78,7 +115,35 @@ def _parse_environment(block: bytes) -> tuple[str, dict[str, str]]:
     return plugin, {name: value for name, _equals, value in pairs}
 
 
-def send_reply(connection: socket.socket, status: int, stdout: str = "", stderr: str = "") -> None:
-    """Send an answer; raises OSError if the launcher is gone."""
+def decline(connection: socket.socket, version: int) -> None:
+    """Leave the invocation to the launcher; raises OSError if it is gone."""
+    connection.sendall(_REPLY.pack(_NAME, version, DECLINED, 0, 0))
+
+
+def begin(connection: socket.socket, version: int) -> bool:
+    """Tell the launcher that its verb begins; False if it is gone, and nothing may be begun."""
+    if version == 1:
+        return is_there(connection)
+    try:
+        connection.sendall(_REPLY.pack(_NAME, version, BEGUN, 0, 0))
+    except OSError:
+        return False
+    return True
+
+
+def is_there(connection: socket.socket) -> bool:
+    """Tell whether the launcher still waits."""
+    poll = select.poll()
+    poll.register(connection, 0)  # POLLHUP and POLLERR are always told
+    return not poll.poll(0)
+
+
+def deliver(connection: socket.socket, version: int, status: int, stdout: str, stderr: str) -> None:
+    """Send an answer and wait until it was read; raises OSError if it was not, for the launcher is gone."""
     out, err = (text.encode(errors="surrogateescape") for text in (stdout, stderr))
-    connection.sendall(_REPLY.pack(MAGIC, status, len(out), len(err)) + out + err)
+    connection.sendall(_REPLY.pack(_NAME, version, status, len(out), len(err)) + out + err)
+    connection.settimeout(_READ_S)
+    with contextlib.suppress(TimeoutError):  # it is there, and its runtime reads slowly
+        connection.recv(
+            1
+        )  # ECONNRESET if it ended with bytes of ours unread (unix_release_sock of the kernel)

@@ -1,6 +1,7 @@
 """Serving the launcher: a thread for each invocation under way, each ending in the namespace it began in."""
 
 import contextlib
+import errno
 import gc
 import itertools
 import os
@@ -15,15 +16,18 @@ from typing import NamedTuple
 
 from cni_agent import protocol
 from cni_agent.decline import declines
-from cni_core import plugin, turn
+from cni_core import boot, caller, plugin, turn
 from cni_core.plugin import Commands, Edges
 from cni_core.record import Record
 
-_AT_ONCE = 64
+_AT_ONCE = 256
 _TIDY_EVERY = 256  # invocations
 _RECEIVE_S = 10.0
+_BEGIN_S = 15.0  # with _RECEIVE_S less than the launcher waits for a word
 _SEND_S = 10.0
 _BACKLOG = 4096
+_DRAIN_MS = 50
+_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 Loaders = Mapping[str, Callable[[], Commands]]
 
@@ -42,37 +46,85 @@ class Done(NamedTuple):
 class Server:
     """The agent behind one listening socket."""
 
-    def __init__(self, listener: socket.socket, loaders: Loaders, tell: Callable[[Done], None]) -> None:
+    def __init__(
+        self,
+        listener: "Listener",
+        loaders: Loaders,
+        tell: Callable[[Done], None],
+        complain: Callable[[str], None],
+    ) -> None:
+        self._complain = complain
         self._listener = listener
         self._loaders = loaders
         self._tell = tell
         self._namespace = _own_namespace()
-        self._places = threading.Semaphore(_AT_ONCE)
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._stopping = threading.Event()
+        self._running = 0
+        self._guard = threading.Lock()
 
     def serve(self, stopping: socket.socket) -> None:
-        """Serve until `stopping` can be read, then finish what runs."""
-        self._listener.settimeout(0)
+        """Serve until `stopping` can be read; then decline what comes, and finish what has begun."""
+        self._listener.socket.settimeout(0)
         waiting = select.poll()
-        for source in (self._listener, stopping):
+        for source in (self._listener.socket, stopping):
             waiting.register(source, select.POLLIN)
         for served in itertools.count(1):
             if stopping.fileno() in {descriptor for descriptor, _event in waiting.poll()}:
                 break
-            with contextlib.suppress(OSError):  # a caller that gave up
-                connection = self._listener.accept()[0]
-                self._places.acquire()
-                # Not a pool's: 64 threads that were once needed hold 5 MiB for ever.
-                threading.Thread(target=self._serve_in_place, args=(connection,), name="verb").start()
+            self._accept()
             if served % _TIDY_EVERY == 0:
                 gc.collect()  # it alone empties Python's lists of free tuples, which grow by 1 MiB
-        for _place in range(_AT_ONCE):
-            self._places.acquire()
+        self._drain(waiting, stopping)
 
-    def _serve_in_place(self, connection: socket.socket) -> None:
+    def _drain(self, waiting: select.poll, stopping: socket.socket) -> None:
+        """Be found no more, decline who has found us before, and let end what has begun."""
+        self._stopping.set()
+        self._listener.leave()
+        waiting.unregister(stopping)
+        while waiting.poll(_DRAIN_MS) or self._is_busy():
+            self._accept()
+
+    def _is_busy(self) -> bool:
+        with self._guard:
+            return self._running > 0
+
+    def _accept(self) -> bool:
+        """Start a thread for a connection; False if there was none."""
+        try:
+            connection = self._listener.socket.accept()[0]
+        except OSError as error:
+            if error.errno in _NO_DESCRIPTOR:
+                self._turn_away()
+            return False
+        if self._running >= _AT_ONCE:
+            with connection, contextlib.suppress(OSError):
+                protocol.decline(connection, 1)  # in the form that launchers of every version read
+            return True
+        with self._guard:
+            self._running += 1
+        # Not a pool's: 64 threads that were once needed hold 5 MiB for ever.
+        threading.Thread(target=self._serve_counted, args=(connection,), name="verb").start()
+        return True
+
+    def _turn_away(self) -> None:
+        """End a connection for which there is no descriptor, so that its launcher does not wait for one."""
+        os.close(self._spare)
+        with contextlib.suppress(OSError):
+            self._listener.socket.accept()[0].close()
+        with contextlib.suppress(OSError):
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _serve_counted(self, connection: socket.socket) -> None:
         try:
             self._serve_one(connection)
         finally:
-            self._places.release()
+            with self._guard:
+                self._running -= 1
+            if _own_namespace() != self._namespace:
+                os.kill(
+                    os.getpid(), signal.SIGABRT
+                )  # better no agent than one that works in a pod's namespace
 
     def _serve_one(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError, protocol.ProtocolError):
@@ -80,51 +132,86 @@ class Server:
                 return
             with protocol.receive_request(connection, _RECEIVE_S) as request:
                 connection.settimeout(_SEND_S)
+                if request.environ.get("CNI_COMMAND") != "VERSION" and not boot.settle(request.boot):
+                    self._complain(f"{boot.AGREED} names another boot than the host: share it, or remove it")
+                    protocol.decline(connection, request.version)
+                    return
                 if request.plugin not in self._loaders or declines(request):
-                    protocol.send_reply(connection, protocol.DECLINED)
-                else:
-                    self._run(connection, request)
-        if _own_namespace() != self._namespace:
-            os.kill(os.getpid(), signal.SIGABRT)  # better no agent than one that works in a pod's namespace
+                    protocol.decline(connection, request.version)
+                    return
+                with turn.taken(_BEGIN_S) as has_turn:
+                    if self._stopping.is_set() or not has_turn:
+                        protocol.decline(connection, request.version)
+                    elif protocol.begin(connection, request.version):
+                        self._run(connection, request)
 
     def _run(self, connection: socket.socket, request: protocol.Request) -> None:
         started = time.perf_counter()
         record = Record()
-        out: list[str] = []
         err: list[str] = []
         later: list[Callable[[], None]] = []
+        seconds: list[float] = []
+
+        def answer(status: int, text: str) -> None:
+            seconds.append(time.perf_counter() - started)
+            with turn.aside():
+                protocol.deliver(connection, request.version, status, text, "".join(err))
+
         edges = Edges(
             request.environ,
             lambda: request.stdin,
-            out.append,
+            answer,
             err.append,
             later.append,
             request.netns_fd,
             record,
         )
         builtins = {name: load for name, load in self._loaders.items() if name != request.plugin}
-        with turn.taken():
-            status = plugin.run(request.plugin, self._loaders[request.plugin], edges, builtins)
-        with contextlib.suppress(OSError):  # the launcher was killed; what was done stands, and DEL will come
-            protocol.send_reply(connection, status, "".join(out), "".join(err))
-        seconds = time.perf_counter() - started
+        with caller.watched(lambda: _gone(connection, request)):
+            plugin.run(request.plugin, self._loaders[request.plugin], edges, builtins)
         for callback in later:
             threading.Thread(target=callback, daemon=True).start()
         self._tell(
-            Done(request.plugin, request.environ, record.network, record.code, seconds, record.stages())
+            Done(request.plugin, request.environ, record.network, record.code, seconds[0], record.stages())
         )
 
 
-def listen(path: str) -> socket.socket:
+def _gone(connection: socket.socket, request: protocol.Request) -> str:
+    """Say why an ADD is not wanted any more; other verbs are worth finishing for nobody."""
+    if request.environ.get("CNI_COMMAND") != "ADD" or protocol.is_there(connection):
+        return ""
+    return "the caller is gone"
+
+
+class Listener:
+    """A socket that is listened on; on a path, unless systemd made it."""
+
+    def __init__(self, listening: socket.socket, path: str = "") -> None:
+        self.socket = listening
+        self.path = path or str(listening.getsockname())
+        self._path = path
+        self._inode = os.stat(path).st_ino if path else 0
+
+    def leave(self) -> None:
+        """Be found no more, unless another agent is found there already; systemd's socket stays its own."""
+        with contextlib.suppress(FileNotFoundError):
+            if self._path and os.stat(self._path).st_ino == self._inode:
+                os.unlink(self._path)
+
+
+def listen(path: str) -> Listener:
     """Listen on a path, in a directory that only root may enter, instead of an agent before."""
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    temporary = f"{path}.{os.getpid()}"
-    listener.bind(temporary)
+    directory = os.path.dirname(path)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    os.chmod(directory, 0o700)  # whoever made it
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    # A container's processes have the same ids each time: one that was killed here left its name.
+    temporary = f"{path}.{os.urandom(4).hex()}"
+    listening.bind(temporary)
     os.chmod(temporary, 0o600)
-    listener.listen(_BACKLOG)
+    listening.listen(_BACKLOG)
     os.rename(temporary, path)
-    return listener
+    return Listener(listening, path)
 
 
 def _peer(connection: socket.socket) -> int:

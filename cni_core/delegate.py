@@ -7,14 +7,20 @@ error passed on unchanged.
 import json
 import os
 import signal
-from typing import Any, Literal
+import time
+from typing import TYPE_CHECKING, Any, Literal
 
+from cni_core import caller
 from cni_core.errors import CniError, DelegateError, DelegateFailed
 from cni_core.invocation import Invocation
 from cni_core.plugin import Commands
 from cni_core.result import Result, parse_result
 
+if TYPE_CHECKING:
+    from subprocess import Popen
+
 _OUTPUT_SHOWN = 300
+_LOOK_EVERY_S = 0.5  # whether the caller is still there
 
 Verb = Literal["DEL", "CHECK", "STATUS", "GC"]
 
@@ -100,7 +106,7 @@ def _execute(invocation: Invocation, ipam_type: str, command: str, timeout_s: fl
         raise DelegateFailed(f"{what}: {executable}: {error.strerror}") from error
     with process:
         try:
-            output, complaints = process.communicate(json.dumps(dict(invocation.conf)).encode(), timeout_s)
+            output, complaints = _communicate(process, json.dumps(dict(invocation.conf)).encode(), timeout_s)
         except subprocess.TimeoutExpired as error:
             os.killpg(process.pid, signal.SIGKILL)
             raise DelegateFailed(f"{what}: no answer in {timeout_s:g} s, killed") from error
@@ -113,6 +119,21 @@ def _execute(invocation: Invocation, ipam_type: str, command: str, timeout_s: fl
             invocation.warn(text)
         return output
     raise _delegate_error(what, process.returncode, output, text)
+
+
+def _communicate(process: "Popen[bytes]", stdin: bytes, timeout_s: float) -> tuple[bytes, bytes]:
+    """Wait for a process as long as there is a caller; raises subprocess.TimeoutExpired and CallerGone."""
+    import subprocess
+
+    until = time.monotonic() + timeout_s
+    while True:
+        left = until - time.monotonic()
+        try:
+            return process.communicate(stdin, max(0.0, min(left, _LOOK_EVERY_S)))
+        except subprocess.TimeoutExpired:
+            if left <= _LOOK_EVERY_S:
+                raise
+        caller.check()
 
 
 def _delegate_error(what: str, status: int, output: bytes, complaints: str) -> Exception:

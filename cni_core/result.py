@@ -98,6 +98,13 @@ def _check(result: Result) -> Result:
     """Return a result in which every address is one, or raise ValueError: later steps rely on it."""
     import ipaddress
 
+    texts = [text for i in result.interfaces for text in (i.name, i.mac, i.sandbox)]
+    texts += [text for ip in result.ips for text in (ip.address, ip.gateway)]
+    texts += [text for route in result.routes for text in (route.dst, route.gw)]
+    dns = result.dns
+    for text in (*texts, *dns.nameservers, dns.domain, *dns.search, *dns.options):
+        if not isinstance(text, str):
+            raise TypeError(f"{text!r}: not a string")
     for ip in result.ips:
         ipaddress.ip_interface(ip.address)
         if ip.gateway:
@@ -108,11 +115,6 @@ def _check(result: Result) -> Result:
         problem = route_problem(route)
         if problem:
             raise ValueError(f"route {route.dst}: {problem}")
-    texts = [text for i in result.interfaces for text in (i.name, i.mac, i.sandbox)]
-    dns = result.dns
-    for text in (*texts, *dns.nameservers, dns.domain, *dns.search, *dns.options):
-        if not isinstance(text, str):
-            raise TypeError(f"{text!r}: not a string")
     return result
 
 

@@ -14,14 +14,17 @@ _mine = threading.local()
 
 
 @contextlib.contextmanager
-def taken() -> Iterator[None]:
-    """Run the block in turn with the other threads that do so."""
-    with _turn:
-        _mine.held = True
-        try:
-            yield
-        finally:
-            _mine.held = False
+def taken(within_s: float = -1) -> Iterator[bool]:
+    """Run the block in turn with the other threads that do so; False if that was not to be had in time."""
+    if not _turn.acquire(timeout=within_s):
+        yield False
+        return
+    _mine.held = True
+    try:
+        yield True
+    finally:
+        _mine.held = False
+        _turn.release()
 
 
 @contextlib.contextmanager

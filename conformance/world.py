@@ -21,7 +21,7 @@ from conformance.warm import Agents
 DEADLINE_S = 60
 REACH_S = 8
 Json = dict[str, Any]
-_HIDDEN = ("/var/lib/cni", "/run/netns")
+_HIDDEN = ("/var/lib/cni", "/run/netns", "/run/cni-vlan")
 
 
 class Reply(NamedTuple):
@@ -209,10 +209,11 @@ class Host:
 
     def start(self, verb: str, conf: Json, pod: Pod, ifname: str = "eth0") -> subprocess.Popen[str]:
         """Start a plugin and return at once; the process is the plugin itself."""
-        (self.scratch / "conf").write_text(json.dumps(conf))
+        given = self.scratch / f"conf-{pod.name}-{ifname}"
+        given.write_text(json.dumps(conf))
         variables = {"CNI_COMMAND": verb, "CNI_PATH": self.cni_path, "CNI_NETNS": pod.netns}
         variables |= {"CNI_CONTAINERID": pod.name, "CNI_IFNAME": ifname}
-        script = f"exec {self.find(conf['type'])} < {self.scratch}/conf"
+        script = f"exec {self.find(conf['type'])} < {given}"
         return self.popen("sh", "-c", script, env={**self.variables, **variables}, stdout=subprocess.DEVNULL)
 
     def find(self, name: str) -> str:

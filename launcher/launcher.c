@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The launcher: installed as cni-vlan and cni-ipam, it hands one invocation to the agent and copies back the
- * answer. No agent: it executes the one-shot plugin of its own name from the bundle, so that the agent is never
- * a point of failure. A request that was sent whole is never run a second time.
+ * answer. Until the agent says that it has begun, the launcher may execute the one-shot plugin of its own name
+ * from the bundle, so that the agent is never a point of failure. After that nothing is run a second time.
  *
  * cni_agent/protocol.py describes the messages. Static and without dependencies: it starts in half a
  * millisecond, on any host.
@@ -25,11 +25,13 @@
 
 #define SOCKET "/run/cni-vlan/agent.sock"
 #define BUNDLE "/opt/cni-vlan/current"
+#define BOOT "/run/cni-vlan/boot"
 #ifndef DEADLINE_S
 #define DEADLINE_S 100 /* longer than any deadline inside the agent */
 #endif
-#define LARGEST (8u << 20) /* bytes of a request; the agent refuses more */
-#define DECLINED 0x100u
+#define BEGIN_S (DEADLINE_S < 30 ? DEADLINE_S : 30) /* longer than the agent needs to begin or decline */
+#define LARGEST (8u << 20) /* bytes of a request; the agent refuses twice that */
+#define BEGUN 0x101u
 
 extern char **environ;
 
@@ -43,14 +45,14 @@ struct reply {
 	uint32_t status, out, err;
 };
 
-static const char magic[4] = {'C', 'N', 'I', 1};
+static const char magic[4] = {'C', 'N', 'I', 2};
 
 struct buffer {
 	char *data;
 	size_t length, room;
 };
 
-/* Print an error of the CNI spec and end. Texts are ours or strerror's: nothing in them needs escaping. */
+/* Print an error of the CNI spec and end. A path may hold what JSON does not take as it is. */
 static void __attribute__((noreturn, format(printf, 2, 3))) fail(int code, const char *format, ...)
 {
 	char text[512];
@@ -59,6 +61,9 @@ static void __attribute__((noreturn, format(printf, 2, 3))) fail(int code, const
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
+	for (char *at = text; *at; at++)
+		if (*at == '"' || *at == '\\' || (unsigned char)*at < ' ' || (unsigned char)*at > '~')
+			*at = '?';
 	printf("{\n    \"cniVersion\": \"1.1.0\",\n    \"code\": %d,\n    \"msg\": \"%s\"\n}\n", code, text);
 	fflush(stdout);
 	_exit(1);
@@ -99,7 +104,7 @@ static void __attribute__((noreturn)) run_bundle(char **argv, const char *name, 
 	if (argv[0])
 		argv[0] = path;
 	execve(path, argv, environ);
-	fail(999, "no agent is running, and %s cannot be started: %s", path, strerror(errno));
+	fail(5, "no agent is running, and %s cannot be started: %s", path, strerror(errno));
 }
 
 /* Return a connection to the agent, -1 if none listens. */
@@ -124,13 +129,26 @@ static int reach_agent(void)
 	return -1;
 }
 
-/* The plugin's name and the CNI_* variables, each ended by a NUL. */
+/* The plugin's name and the CNI_* variables, each ended by a NUL; and which boot this is: what was agreed on by
+ * all who share this host's /run, else the kernel's word. An agent in a container may see another. */
 static void add_environment(struct buffer *message, const char *name)
 {
+	static const char *const places[] = {BOOT, "/proc/sys/kernel/random/boot_id"};
+	char boot[64] = "CNI_VLAN_BOOT=";
+	const size_t start = strlen(boot), length = 36; /* of a UUID */
+
 	append(message, name, strlen(name) + 1);
 	for (char **entry = environ; *entry; entry++)
-		if (strncmp(*entry, "CNI_", 4) == 0)
+		if (strncmp(*entry, "CNI_", 4) == 0 && strncmp(*entry, boot, start) != 0)
 			append(message, *entry, strlen(*entry) + 1);
+	for (ssize_t at = 0, got = 0; at < 2 && got != (ssize_t)length; at++) {
+		int fd = open(places[at], O_RDONLY | O_CLOEXEC);
+
+		got = fd < 0 ? -1 : read(fd, boot + start, length);
+		close(fd);
+		if (got == (ssize_t)length)
+			append(message, boot, start + length + 1);
+	}
 }
 
 /* Read the configuration; 0 if it cannot be read, which the plugin itself says best. */
@@ -139,16 +157,10 @@ static int read_input(struct buffer *input)
 	char chunk[16384];
 	ssize_t got;
 
-	while ((got = read(0, chunk, sizeof(chunk))) != 0) {
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return 0;
-		append(input, chunk, (size_t)got);
-		if (input->length > LARGEST)
-			fail(6, "the network configuration is larger than %u bytes", LARGEST);
-	}
-	return 1;
+	while ((got = read(0, chunk, sizeof(chunk))) > 0 || (got < 0 && errno == EINTR))
+		if (got > 0)
+			append(input, chunk, (size_t)got);
+	return got == 0;
 }
 
 /* Send the request, the sandbox with its first byte; 0 if it did not go out whole, so that nobody runs it. */
@@ -168,17 +180,14 @@ static int send_request(int agent, int sandbox, const struct buffer *message)
 			header.msg_control = control;
 			header.msg_controllen = sizeof(control);
 			rights = CMSG_FIRSTHDR(&header);
-			rights->cmsg_level = SOL_SOCKET;
-			rights->cmsg_type = SCM_RIGHTS;
+			rights->cmsg_level = SOL_SOCKET, rights->cmsg_type = SCM_RIGHTS;
 			rights->cmsg_len = CMSG_LEN(sizeof(int));
 			memcpy(CMSG_DATA(rights), &sandbox, sizeof(int));
 		}
 		put = sendmsg(agent, &header, MSG_NOSIGNAL);
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put <= 0)
+		if (put == 0 || (put < 0 && errno != EINTR))
 			return 0;
-		sent += (size_t)put;
+		sent += put < 0 ? 0 : (size_t)put;
 	}
 	return 1;
 }
@@ -191,59 +200,64 @@ static long milliseconds(void)
 	return now.tv_sec * 1000L + now.tv_nsec / 1000000L;
 }
 
-/* Receive so many bytes by a moment, or fail with "try again later": what the agent did is unknown. */
-static void receive(int agent, void *target, size_t length, long until)
+/* Receive so many bytes by a moment; return why not, NULL if they are there. */
+static const char *receive(int agent, void *target, size_t length, long until)
 {
-	size_t got = 0;
-
-	while (got < length) {
+	for (size_t got = 0; got < length;) {
 		struct pollfd ready = {.fd = agent, .events = POLLIN};
 		long left = until - milliseconds();
 		ssize_t part;
 
 		if (left <= 0 || poll(&ready, 1, (int)left) == 0)
-			fail(11, "cni-agent did not answer in %d s", DEADLINE_S);
+			return "did not answer in time";
 		part = recv(agent, (char *)target + got, length - got, 0);
-		if (part < 0 && errno == EINTR)
-			continue;
-		if (part <= 0)
-			fail(11, "cni-agent went away before it answered");
-		got += (size_t)part;
+		if (part == 0 || (part < 0 && errno != EINTR))
+			return "went away before it answered";
+		got += part < 0 ? 0 : (size_t)part;
 	}
+	return NULL;
+}
+
+/* Wait until the agent says that it has begun; 0 if it has not, and never will. */
+static int has_begun(int agent)
+{
+	struct reply reply = {0};
+	const char *failure = receive(agent, &reply, sizeof(reply), milliseconds() + BEGIN_S * 1000L);
+
+	if (failure) {
+		/* From now on its send fails (unix(7)), so it does not begin. What it has said already is here. */
+		shutdown(agent, SHUT_RD);
+		if (recv(agent, &reply, sizeof(reply), MSG_DONTWAIT) == sizeof(reply) && reply.status == BEGUN)
+			fail(11, "cni-agent %s", failure);
+		return 0;
+	}
+	return memcmp(reply.magic, magic, sizeof(magic)) == 0 && reply.status == BEGUN;
 }
 
 static void copy_out(int fd, const char *data, size_t length)
 {
-	while (length) {
-		ssize_t put = write(fd, data, length);
-
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put <= 0)
-			return;
-		data += put;
-		length -= (size_t)put;
-	}
+	for (ssize_t put; length; data += put, length -= (size_t)put)
+		while ((put = write(fd, data, length)) <= 0)
+			if (put == 0 || errno != EINTR)
+				return;
 }
 
-/* Pass the answer on; return the exit status, -1 if the agent declined. */
+/* Pass the answer on; return the exit status. */
 static int pass_answer(int agent)
 {
 	long until = milliseconds() + DEADLINE_S * 1000L;
 	struct reply reply;
-	size_t length;
-	char *text;
+	const char *failure = receive(agent, &reply, sizeof(reply), until);
+	char *text = NULL;
 
-	receive(agent, &reply, sizeof(reply), until);
-	if (memcmp(reply.magic, magic, sizeof(magic)) != 0)
-		fail(11, "what listens on the socket of cni-agent is something else, or of another version");
-	if (reply.status == DECLINED)
-		return -1;
-	length = (size_t)reply.out + reply.err;
-	text = malloc(length + 1);
-	if (!text || reply.status > 255)
-		fail(11, "cni-agent gave an answer that makes no sense");
-	receive(agent, text, length, until);
+	if (!failure && (reply.status > 255 || memcmp(reply.magic, magic, sizeof(magic)) != 0))
+		failure = "gave an answer that makes no sense";
+	if (!failure && !(text = malloc((size_t)reply.out + reply.err + 1)))
+		failure = "gave an answer that memory has no room for";
+	if (!failure)
+		failure = receive(agent, text, (size_t)reply.out + reply.err, until);
+	if (failure)
+		fail(11, "cni-agent %s", failure);
 	copy_out(1, text, reply.out);
 	copy_out(2, text + reply.out, reply.err);
 	return (int)reply.status;
@@ -255,12 +269,18 @@ int main(int argc, char **argv)
 	const char *name = slash ? slash + 1 : argc > 0 ? argv[0] : "cni-vlan";
 	struct buffer input = {0}, message = {0};
 	struct request request = {0};
-	const char *path = getenv("CNI_NETNS");
-	int agent, sandbox = -1, status;
+	const char *path = getenv("CNI_NETNS"), *command = getenv("CNI_COMMAND");
+	int agent, sandbox = -1, fd;
 
+	if (command && strcmp(command, "ADD") == 0 && fcntl(1, F_GETFD) < 0)
+		return 1; /* nobody would learn what was attached */
+	do /* a standard descriptor that is closed would become the agent's socket */
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= 2);
+	close(fd);
 	if (strcmp(name, "host-local") == 0) /* a drop-in for it, by a link */
 		name = "cni-ipam";
-	if (!getenv("CNI_COMMAND"))
+	if (!command)
 		run_bundle(argv, name, NULL);
 	agent = reach_agent();
 	if (agent < 0 || !read_input(&input))
@@ -274,10 +294,7 @@ int main(int argc, char **argv)
 	request.input = (uint32_t)input.length;
 	memcpy(message.data, &request, sizeof(request));
 	append(&message, input.data, input.length);
-	if (!send_request(agent, sandbox, &message))
+	if (input.length > LARGEST || !send_request(agent, sandbox, &message) || !has_begun(agent))
 		run_bundle(argv, name, &input);
-	status = pass_answer(agent);
-	if (status < 0)
-		run_bundle(argv, name, &input);
-	return status;
+	return pass_answer(agent);
 }

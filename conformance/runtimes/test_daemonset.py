@@ -96,7 +96,8 @@ def agent_pod(node: Path, containerd: Containerd) -> Iterator[Container]:
 
 
 def test_the_daemonset_serves_pods(agent_pod: Container) -> None:
-    health = run("busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:9478/healthz").stdout
+    (serving,) = Settings().spec["containers"]
+    health = agent_pod.execute(*serving["livenessProbe"]["exec"]["command"])
     one, two = Pod(agent_pod.pod.runtime, "a"), Pod(agent_pod.pod.runtime, "b")
     inside = one.start("main", IMAGE, "sleep", "3600")
     for address in (*two.addresses, "192.168.50.1", "2001:db8:50::1"):
@@ -105,7 +106,10 @@ def test_the_daemonset_serves_pods(agent_pod: Container) -> None:
     one.stop()
     two.stop()
 
-    assert health == "ok\n"
+    assert health == (0, "ok\n")
+    assert [mount["mountPath"] for mount in serving["volumeMounts"] if "proc" in mount["mountPath"]] == [
+        "/host/proc/sys/net"
+    ]
     assert accepts == (0, "0\n")
     served = [json.loads(line.partition("F ")[2]) for line in agent_pod.log.read_text().splitlines()]
     assert [line["verb"] for line in served].count("ADD") == 2

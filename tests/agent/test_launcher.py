@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -69,14 +70,18 @@ def read_request(connection: socket.socket) -> tuple[bytes, bytes, list[int]]:
     while len(data) < 12:
         data += connection.recv(65536)
     magic, environment, stdin = struct.unpack_from("=4sII", data)
-    assert magic == b"CNI\x01"
+    assert magic == b"CNI\x02"
     while len(data) < 12 + environment + stdin:
         data += connection.recv(65536)
     return data[12 : 12 + environment], data[12 + environment :], descriptors
 
 
 def reply(status: int, out: bytes, err: bytes = b"") -> bytes:
-    return struct.pack("=4sIII", b"CNI\x01", status, len(out), len(err)) + out + err
+    return struct.pack("=4sIII", b"CNI\x02", status, len(out), len(err)) + out + err
+
+
+BEGUN = reply(0x101, b"")
+DECLINED = reply(0x100, b"")
 
 
 def answering(answer: bytes) -> Behaviour:
@@ -94,7 +99,7 @@ def launcher(launchers: Path) -> Path:
 
 
 def test_an_answer_is_passed_on_byte_for_byte(launcher: Path, tmp_path: Path) -> None:
-    with agent(tmp_path, answering(reply(7, b'{"a": 1}\n\n', b"warning\n"))):
+    with agent(tmp_path, answering(BEGUN + reply(7, b'{"a": 1}\n\n', b"warning\n"))):
         run = Launched(launcher, tmp_path)
 
     assert (run.done.returncode, run.done.stdout, run.done.stderr) == (7, '{"a": 1}\n\n', "warning\n")
@@ -102,7 +107,7 @@ def test_an_answer_is_passed_on_byte_for_byte(launcher: Path, tmp_path: Path) ->
 
 
 def test_a_large_answer_arrives_whole(launcher: Path, tmp_path: Path) -> None:
-    with agent(tmp_path, answering(reply(0, b"x" * 1_000_000, b"y" * 300_000))):
+    with agent(tmp_path, answering(BEGUN + reply(0, b"x" * 1_000_000, b"y" * 300_000))):
         run = Launched(launcher, tmp_path)
 
     assert (run.done.stdout, run.done.stderr) == ("x" * 1_000_000, "y" * 300_000)
@@ -116,12 +121,18 @@ def test_the_request_holds_all_that_a_plugin_is_given(launcher: Path, tmp_path: 
             environment, stdin, descriptors = read_request(connection)
             seen.append((environment, stdin, os.fstat(descriptors[0]).st_ino))
             os.close(descriptors[0])
-            connection.sendall(reply(0, b""))
+            connection.sendall(BEGUN + reply(0, b""))
 
     large = json.dumps({"name": "lan", "x": "y" * 3_000_000})
     with agent(tmp_path, behave):
         run = Launched(
-            launcher, tmp_path, large, CNI_NETNS="/proc/self/ns/net", CNI_ARGS="A=b;C=d", OTHER="no"
+            launcher,
+            tmp_path,
+            large,
+            CNI_NETNS="/proc/self/ns/net",
+            CNI_ARGS="A=b;C=d",
+            OTHER="no",
+            CNI_VLAN_BOOT="x",
         )
 
     ((environment, stdin, inode),) = seen
@@ -129,6 +140,7 @@ def test_the_request_holds_all_that_a_plugin_is_given(launcher: Path, tmp_path: 
     assert run.done.returncode == 0
     assert name == "cni-vlan"
     assert {"CNI_COMMAND=ADD", "CNI_ARGS=A=b;C=d", "CNI_NETNS=/proc/self/ns/net"} < set(entries)
+    assert len([entry for entry in entries if re.fullmatch("CNI_VLAN_BOOT=[0-9a-f-]{36}", entry)]) == 1
     assert not any(entry.startswith("OTHER") for entry in entries)
     assert stdin == large.encode()
     assert inode == Path("/proc/self/ns/net").stat().st_ino
@@ -150,12 +162,57 @@ def test_a_socket_that_nobody_listens_on(launcher: Path, tmp_path: Path) -> None
     assert (len(run.executed), run.done.stdout) == (1, CONF)
 
 
-def test_an_agent_that_declines(launcher: Path, tmp_path: Path) -> None:
+def hanging(*said: bytes) -> Behaviour:
+    """An agent that says something, and then nothing until the launcher gives up."""
+
+    def behave(connection: socket.socket) -> None:
+        with connection:
+            read_request(connection)
+            for part in said:
+                connection.sendall(part)
+            assert connection.recv(1) == b""
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    "behave",
+    [
+        answering(DECLINED),
+        answering(b"CNI\x01" + DECLINED[4:]),
+        answering(b""),
+        answering(BEGUN[:6]),
+        answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        hanging(),
+    ],
+    ids=["declines", "declines in version 1", "dies", "dies in the header", "is another program", "hangs"],
+)
+def test_what_has_not_begun_is_done_by_the_plugin(launcher: Path, tmp_path: Path, behave: Behaviour) -> None:
     large = json.dumps({"name": "lan", "x": "y" * 3_000_000})
-    with agent(tmp_path, answering(reply(0x100, b""))):
+    with agent(tmp_path, behave):
         run = Launched(launcher, tmp_path, large)
 
     assert (len(run.executed), run.done.stdout) == (1, large)
+
+
+def test_an_agent_that_wakes_too_late_cannot_begin(launcher: Path, tmp_path: Path) -> None:
+    woken = threading.Event()
+    refused: list[bool] = []
+
+    def behave(connection: socket.socket) -> None:
+        with connection:
+            read_request(connection)
+            woken.wait(20)
+            try:
+                connection.sendall(BEGUN)
+            except BrokenPipeError:
+                refused.append(True)
+
+    with agent(tmp_path, behave):
+        run = Launched(launcher, tmp_path)
+        woken.set()
+
+    assert (len(run.executed), refused) == (1, [True])
 
 
 def test_an_agent_that_goes_before_it_has_the_request(launcher: Path, tmp_path: Path) -> None:
@@ -166,25 +223,27 @@ def test_an_agent_that_goes_before_it_has_the_request(launcher: Path, tmp_path: 
     assert (len(run.executed), run.done.stdout) == (1, large)
 
 
-def hanging(connection: socket.socket) -> None:
-    with connection:
-        read_request(connection)
-        assert connection.recv(1) == b""  # until the launcher gives up
+def test_what_is_too_large_for_the_agent_is_done_by_the_plugin(launcher: Path, tmp_path: Path) -> None:
+    large = json.dumps({"name": "lan", "x": "y" * 9_000_000})
+    with agent(tmp_path, lambda connection: connection.close()):
+        run = Launched(launcher, tmp_path, large)
+
+    assert (len(run.executed), run.done.stdout) == (1, large)
 
 
 @pytest.mark.parametrize(
     ("behave", "reason"),
     [
-        (hanging, "cni-agent did not answer in 2 s"),
-        (answering(b""), "cni-agent went away before it answered"),
-        (answering(b"CNI\x01\0\0"), "cni-agent went away before it answered"),
-        (answering(reply(0, b"whole")[:-2]), "cni-agent went away before it answered"),
-        (answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "something else, or of another version"),
-        (answering(struct.pack("=4sIII", b"CNI\x01", 9999, 0, 0)), "an answer that makes no sense"),
+        (hanging(BEGUN), "cni-agent did not answer in time"),
+        (answering(BEGUN), "cni-agent went away before it answered"),
+        (answering(BEGUN + b"CNI\x02\0\0"), "cni-agent went away before it answered"),
+        (answering(BEGUN + reply(0, b"whole")[:-2]), "cni-agent went away before it answered"),
+        (answering(BEGUN + b"HTTP/1.1 400 Bad Request\r\n\r\n"), "an answer that makes no sense"),
+        (answering(BEGUN + reply(9999, b"")), "an answer that makes no sense"),
     ],
     ids=["hangs", "dies", "dies in the header", "dies in the text", "garbage", "impossible"],
 )
-def test_a_lost_agent_is_try_again_and_never_a_second_run(
+def test_what_has_begun_is_never_run_a_second_time(
     launcher: Path, tmp_path: Path, behave: Behaviour, reason: str
 ) -> None:
     with agent(tmp_path, behave):
@@ -193,6 +252,35 @@ def test_a_lost_agent_is_try_again_and_never_a_second_run(
     assert (run.done.returncode, run.code) == (1, 11)
     assert reason in json.loads(run.done.stdout)["msg"]
     assert run.executed == []
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_standard_descriptor_that_is_closed(launcher: Path, tmp_path: Path, closed: int) -> None:
+    """None of them becomes the agent's socket; without stdout nothing is attached."""
+    seen: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        with connection:
+            seen.append(read_request(connection)[1])
+            connection.sendall(BEGUN + reply(0, b"{}\n", b"warning\n"))
+
+    def launch() -> int:
+        return subprocess.run(
+            ["sh", "-c", f"exec {launcher} {closed}>&-"],
+            input=CONF,
+            env={"CNI_COMMAND": "ADD", "CNI_VLAN_SOCKET": str(tmp_path / "agent.sock")},
+            capture_output=True,
+            text=True,
+            timeout=8,
+            check=False,
+        ).returncode
+
+    if closed == 1:
+        assert launch() == 1
+        return
+    with agent(tmp_path, behave):
+        assert launch() == 0
+    assert seen == [CONF.encode() if closed == 2 else b""]
 
 
 def test_a_person_gets_the_tool(launcher: Path, tmp_path: Path) -> None:

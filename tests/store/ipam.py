@@ -89,7 +89,11 @@ class Ipam:
         out: list[str] = []
         body = json.dumps({**self.conf, **(extra or {})}).encode()
         edges = Edges(
-            self.environment(verb, container), lambda: body, out.append, sys.stderr.write, lambda _call: None
+            self.environment(verb, container),
+            lambda: body,
+            lambda _status, text: out.append(text),
+            sys.stderr.write,
+            lambda _call: None,
         )
         status = run("cni-ipam", lambda: commands, edges, {})
         return Reply(status, json.loads("".join(out) or "{}"), "")

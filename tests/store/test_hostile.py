@@ -176,6 +176,7 @@ def test_errors_read_as_those_of_host_local(executable: Path, tmp_path: Path, ca
     for program in (REFERENCE, executable):
         ipam = host_local(program, tmp_path / program.name, [RANGE])
         ipam.conf |= {"cniVersion": "1.0.0", "args": {}}
+        document: Json = {}
         for at, address in enumerate(calls):
             container = "c0" if address == "SAME" else f"c{at}"
             args = f"CNI_ARGS=IP={address}" if address not in {"", "SAME"} else "CNI_ARGS="

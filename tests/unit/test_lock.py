@@ -1,9 +1,12 @@
 """The lock between real processes."""
 
+import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -118,3 +121,32 @@ def test_a_lock_that_cannot_be_made_is_an_input_output_failure(tmp_path: Path) -
     with pytest.raises(IoFailure, match=r"File exists|Not a directory"):
         with locked(str(tmp_path / "file" / "lock")):
             pass
+
+
+def test_a_lock_that_stays_held_costs_one_thread_and_one_descriptor(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    holder = subprocess.Popen(
+        ["flock", "--close", path, "sh", "-c", "echo held; exec cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+    def attempt() -> None:
+        with pytest.raises(TryAgainLater), locked(path, 0.05):
+            pass
+
+    for _round in range(3):
+        with ThreadPoolExecutor(20) as pool:
+            for future in [pool.submit(attempt) for _ in range(20)]:
+                future.result()
+
+    after = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    assert after[0] <= before[0] + 1
+    assert after[1] <= before[1] + 2  # its own, and the listing's
+    holder.kill()
+    holder.communicate()
+    with locked(path, 10):
+        pass

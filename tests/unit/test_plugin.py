@@ -1,6 +1,7 @@
 """The protocol shell over in-memory edges."""
 
 import json
+import tempfile
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -31,11 +32,24 @@ class Run:
             if isinstance(conf, bytes)
             else json.dumps(conf or {"name": "lan", "cniVersion": "1.1.0"}).encode()
         )
-        edges = Edges({**ENVIRONMENT, **environment}, lambda: text, self._out, self._err, self.later.append)
+        with tempfile.TemporaryDirectory() as attachments:
+            self._run(
+                verb,
+                Edges(
+                    {**ENVIRONMENT, **environment},
+                    lambda: text,
+                    self._out,
+                    self._err,
+                    self.later.append,
+                    attachments=attachments,
+                ),
+            )
+
+    def _run(self, verb: Verb, edges: Edges) -> None:
         commands = SimpleNamespace(add=verb, delete=verb, check=verb, status=verb, gc=verb)
         self.status = plugin.run("cni-test", lambda: commands, edges, {})
 
-    def _out(self, text: str) -> None:
+    def _out(self, _status: int, text: str) -> None:
         self.stdout += text
 
     def _err(self, text: str) -> None:

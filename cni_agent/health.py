@@ -1,0 +1,20 @@
+"""Whether the agent answers: VERSION, asked through its own socket as a launcher asks."""
+
+import socket
+
+from cni_agent import protocol
+
+_WITHIN_S = 1.0
+
+
+def problem(path: str) -> str:
+    """Say what is wrong with the agent that listens on a path, "" if nothing."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+            connection.settimeout(_WITHIN_S)
+            connection.connect(path)
+            connection.sendall(protocol.version_request())
+            status = protocol.receive_status(connection)
+            return "" if status in {0, protocol.DECLINED} else f"{path}: it answers VERSION with {status}"
+    except (OSError, protocol.ProtocolError) as error:
+        return f"{path}: {error}"

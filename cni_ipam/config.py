@@ -198,6 +198,8 @@ def _requested(invocation: Invocation, problems: list[str]) -> tuple[str, ...]:
     found = []
     for item in items if isinstance(items, list) else [items]:
         try:
+            if not isinstance(item, str):
+                raise TypeError  # noqa: TRY301 - a number is an address to ipaddress, and to nobody else
             found.append(str(ipaddress.ip_interface(item).ip))
         except (TypeError, ValueError):
             problems.append(f"{where} {item}: not an IP address")

@@ -1,5 +1,6 @@
 """The text of a lease: whose it is, and since when. docs/lease-store.md describes it."""
 
+import ipaddress
 import time
 from typing import NamedTuple
 
@@ -20,6 +21,19 @@ class Owner(NamedTuple):
     def key(self) -> str:
         """The attachment's key."""
         return f"{self.container_id}:{self.ifname}"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the text was read as it was written: every address is one."""
+        return bool(self.addresses) and all(map(_is_address, self.addresses))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_interface(text)
+    except ValueError:
+        return False
+    return True
 
 
 def timestamp(seconds: float | None = None) -> str:

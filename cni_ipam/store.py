@@ -135,7 +135,7 @@ class Store:
         if text is None:
             return None
         owner = owner_text.parse(text)
-        return owner if owner.key == key else self._recovered(key)
+        return owner if owner.key == key and owner.is_whole else self._recovered(key)
 
     def _recovered(self, key: str) -> Owner:
         """Return the owner of a file that was emptied by hand, from the names of its leases."""
@@ -200,7 +200,8 @@ class Store:
             text = statefile.read_file(os.path.join(directory, name))
             if text is not None and name != ".new":
                 owner = owner_text.parse(text)
-                yield owner if statefile.file_name(owner.key) == name else self._recovered(name)
+                whole = owner.is_whole and statefile.file_name(owner.key) == name
+                yield owner if whole else self._recovered(name)
 
     def _sweep(self) -> None:
         """Remove some of what earlier boots left."""

@@ -179,7 +179,9 @@ def _ipam(conf: Mapping[str, Any], timeout_s: float) -> Ipam | None:
     ipam_type = conf.get("type")
     if not ipam_type:
         return None
-    explicit = any(str(section(route, "dst")).endswith("/0") for route in conf.get("routes") or ())
+    routes = conf.get("routes")
+    given = routes if isinstance(routes, list) else []  # else cni-ipam says what is wrong with it
+    explicit = any(str(section(route, "dst")).endswith("/0") for route in given)
     host_local = any(key in conf for key in _HOST_LOCAL_KEYS)
     implied = ipam_type == "cni-ipam" and not explicit and not host_local
     return Ipam(ipam_type, timeout_s, implied)

@@ -13,8 +13,8 @@ What an earlier boot wrote is void, and read as absent: its links and sandboxes 
 import contextlib
 import json
 import os
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from cni_core import statefile
 from cni_core.boot import boot_id
@@ -43,6 +43,26 @@ class User(NamedTuple):
     pod: str = ""
 
 
+def _parent_state(document: Mapping[str, Any]) -> ParentState | None:
+    """Return the state in a document, None if it was damaged."""
+    link, uplink, claim = (document.get(field) for field in ParentState._fields)
+    if not isinstance(link, str) or not isinstance(uplink, str):
+        return None
+    if (
+        isinstance(claim, list)
+        and len(claim) == len(Claim._fields)
+        and all(isinstance(c, str) for c in claim)
+    ):
+        return ParentState(link, uplink, Claim(*claim))
+    return ParentState(link, uplink)
+
+
+def _user(document: Mapping[str, Any]) -> User | None:
+    """Return the record in a document, None if it was damaged."""
+    texts = [value for field in User._fields if isinstance(value := document.get(field), str)]
+    return User(*texts) if len(texts) == len(User._fields) else None
+
+
 class Ledger:
     """The ledger below a directory, as seen from this boot."""
 
@@ -65,8 +85,7 @@ class Ledger:
         document = statefile.read_json(self._path("parents", parent, "state"))
         if document is None or document.get("boot") != self._boot:
             return None
-        claim = Claim(*document["claim"]) if document["claim"] else None
-        return ParentState(document["link"], document["uplink"], claim)
+        return _parent_state(document)
 
     def write_state(self, parent: str, state: ParentState) -> None:
         """Record a parent's state; what an earlier boot left of this parent is removed first."""
@@ -143,15 +162,16 @@ class Ledger:
         document = statefile.read_json(path)
         if document is None or document.get("boot") != self._boot or document.get("key") != key:
             return None
-        return User(*(document[field] for field in User._fields))
+        return _user(document)
 
     def users(self, parent: str) -> Iterator[tuple[str, User]]:
         """Yield key and record of every attachment of a parent."""
         directory = self._path("parents", parent, "users")
         for name in statefile.list_directory(directory):
             document = statefile.read_json(os.path.join(directory, name)) or {}
-            if document.get("boot") == self._boot:
-                yield document["key"], User(*(document[field] for field in User._fields))
+            user = _user(document) if document.get("boot") == self._boot else None
+            if user is not None:
+                yield str(document.get("key", name)), user
 
     def parents(self) -> Iterator[tuple[str, int]]:
         """Yield every parent with the number of its attachments."""
@@ -162,7 +182,7 @@ class Ledger:
         """Yield the key of every attachment of a network, void ones too."""
         for name in statefile.list_directory(self._path("networks", network)):
             document = statefile.read_json(self._path("networks", network, name)) or {}
-            yield document.get("key", name)
+            yield str(document.get("key", name))
 
     def has_users(self, parent: str) -> bool:
         """Tell whether a parent carries any attachment, at a cost that does not grow with them."""

@@ -291,7 +291,7 @@ def test_a_boot_that_looks_different_from_a_container_voids_no_lease(host: Host,
 
     for pod in pods[:3]:
         pod.attach(SMALL)
-    assert len(told(agent)) == 3
+    until(lambda: len(told(agent)) == 3)
     agent.process.kill()
     agent.process.wait()
     for pod in pods[3:]:

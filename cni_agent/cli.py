@@ -7,7 +7,6 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from types import FrameType
 
 import click
 
@@ -84,15 +83,16 @@ def _allow_descriptors() -> None:
 
 
 def _on_signals() -> socket.socket:
-    """Return a socket that can be read once a signal has asked to stop."""
+    """Return a socket that can be read once a signal has asked to stop.
+
+    It is written to where the kernel calls us. A handler in Python would run only when poll(2) ends, and a
+    signal just before that call does not end it.
+    """
     waiting, waking = socket.socketpair()
-    waking.settimeout(0)
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        waking.send(b"x")
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    waking.setblocking(False)  # noqa: FBT003 - its only parameter
+    signal.set_wakeup_fd(waking.detach())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _signal, _frame: None)
     return waiting
 
 

@@ -244,7 +244,11 @@ def main(
         command_line()
         return 0
     ending = _Ending()
+    edges = process_edges(ending.begin)
     signal.signal(signal.SIGTERM, ending.on_signal)
-    boot.agree()
-    with caller.watched(ending.reason):
-        return run(name, load, process_edges(ending.begin), builtins)
+    try:
+        boot.agree()
+        with caller.watched(ending.reason):
+            return run(name, load, edges, builtins)
+    except TryAgainLater as error:  # of the signal, where nothing has begun
+        return _answer(edges, 1, error.to_json(LATEST))

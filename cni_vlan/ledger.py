@@ -107,12 +107,16 @@ class Ledger:
         statefile.remove_file(os.path.join(directory, "state"))
         statefile.remove_directory(directory)
 
-    def enter(self, key: str, user: User) -> None:
-        """Record an attachment under the parent's lock; the parent's state exists."""
+    def announce(self, key: str, network: str, parent: str) -> None:
+        """Make an attachment's entry in its network's index: from here on a DEL finds what there is of it."""
         name = statefile.file_name(key)
-        index = self._path("networks", user.network)
+        index = self._path("networks", network)
         statefile.make_directory(index)
-        self._link(os.path.join(index, name), f"../../parents/{user.parent}/users/{name}")
+        self._link(os.path.join(index, name), f"../../parents/{parent}/users/{name}")
+
+    def enter(self, key: str, user: User) -> None:
+        """Record an attachment under the parent's lock; the parent's state exists, and so does its entry."""
+        name = statefile.file_name(key)
         users = self._path("parents", user.parent, "users")
         statefile.make_directory(users)
         document = {"version": 1, "boot": self._boot, "key": key, **user._asdict()}

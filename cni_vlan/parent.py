@@ -36,15 +36,15 @@ def take(host: Host, attachment: Attachment, key: str, pod: str) -> Link:
         raise DuplicateAttachment(
             f"attach {key} to network {attachment.network}: it is attached already, on {previous}"
         )
+    user = User(attachment.network, parent.name, attachment.mac, pod)
     with ledger.locked(parent.name), contextlib.ExitStack() as undo:
-        undo.callback(_close_if_unused, host, parent.name)
+        undo.callback(_leave, host, key, user)
         _check_sharing(ledger, attachment)
+        ledger.announce(key, attachment.network, parent.name)
         link = _take_link(host, parent, attachment, undo)
         state = ledger.state(parent.name) or ParentState(FOUND)
         if state.claim != attachment.claim:
             ledger.write_state(parent.name, state._replace(claim=attachment.claim))
-        user = User(attachment.network, parent.name, attachment.mac, pod)
-        undo.callback(_leave, host, key, user)
         ledger.enter(key, user)
         undo.pop_all()
     return link

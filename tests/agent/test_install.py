@@ -117,6 +117,37 @@ def test_a_damaged_bundle_is_mended(bundle: Path, prefix: Path) -> None:
     assert damaged.read_bytes() == (bundle / "cni-ipam").read_bytes()
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o777])
+def test_permissions_that_were_changed_are_mended(bundle: Path, prefix: Path, mode: int) -> None:
+    install(bundle, prefix)
+    (name,) = bundles(prefix)
+    changed = [prefix / "opt/cni/bin/cni-vlan", prefix / "opt/cni-vlan" / name / "cni-ipam"]
+    for path in changed:
+        path.chmod(mode)
+
+    install(bundle, prefix)
+
+    assert [oct(path.stat().st_mode & 0o777) for path in changed] == ["0o755", "0o755"]
+
+
+def test_a_link_that_was_planted_is_not_followed(bundle: Path, prefix: Path, tmp_path: Path) -> None:
+    install(bundle, prefix)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    directory = prefix / "opt/cni/bin"
+    (directory / ".cni-vlan.new").symlink_to(victim)
+    (directory / "cni-vlan").unlink()
+    (directory / "cni-ipam").unlink()
+    (directory / "cni-ipam").symlink_to(victim)
+
+    install(bundle, prefix)
+
+    assert victim.read_text() == "precious"
+    for plugin in ("cni-vlan", "cni-ipam"):
+        assert not (directory / plugin).is_symlink()
+        assert (directory / plugin).read_bytes() == (bundle / "launcher").read_bytes()
+
+
 @pytest.mark.parametrize("nth", range(1, 7))
 def test_killed_on_the_way_what_is_there_works_and_the_next_call_ends_it(
     bundle: Path, prefix: Path, tmp_path: Path, nth: int

@@ -74,9 +74,9 @@ def test_adds_whose_launchers_are_killed_leave_nothing_after_their_dels(
     host: Host, agent: RunningAgent
 ) -> None:
     host.uplink()
-    pods = host.pods(*(f"p{number}" for number in range(8)))
+    pods = host.pods(*(f"p{number}" for number in range(16)))
     dice = random.Random(5)  # noqa: S311 - a test's dice
-    delays = [[dice.uniform(0, 0.03) for _ in range(8)] for _ in pods]
+    delays = [[dice.uniform(0, 0.06) for _ in range(12)] for _ in pods]
 
     def attach_and_kill(pod: Pod, delay: float) -> None:
         variables = {"CNI_COMMAND": "ADD", "CNI_PATH": host.cni_path, "CNI_NETNS": pod.netns}
@@ -94,8 +94,17 @@ def test_adds_whose_launchers_are_killed_leave_nothing_after_their_dels(
         for moment in moments:
             attach_and_kill(pod, moment)
 
+    def come_and_go(pod: Pod) -> None:
+        for _ in range(12):
+            pod.attach(CONF)
+            pod.detach(CONF)
+
+    busy, killed = pods[:8], pods[8:]
     with ThreadPoolExecutor(len(pods)) as pool:
-        list(pool.map(repeatedly, pods, delays))
+        others = [pool.submit(come_and_go, pod) for pod in busy]
+        list(pool.map(repeatedly, killed, delays))
+        for future in others:
+            future.result()
 
     assert agent.process.poll() is None
     assert host.state() == []
@@ -297,8 +306,9 @@ def test_a_boot_that_looks_different_from_a_container_voids_no_lease(host: Host,
     for pod in pods[3:]:
         pod.attach(SMALL)
 
-    given = [address for pod in pods for address in pod.addresses()]
-    assert len(set(given)) == 6
+    given = {address.partition("/")[0] for pod in pods for address in pod.addresses()}
+    assert len(given) == 6
+    assert {Path(name).name for name in host.state() if "/leases/" in name} == given
     for pod in pods:
         pod.detach(SMALL)
     assert host.state() == []

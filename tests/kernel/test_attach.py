@@ -228,3 +228,39 @@ def test_check_names_a_lost_lease(host: Host) -> None:
     reply = pod.check(LAN, result)
     assert reply.code == 120
     assert "holds no address" in reply.msg
+
+
+def test_names_that_are_long_are_cut_in_the_alias_alone(host: Host) -> None:
+    """The kernel takes 254 bytes of it."""
+    host.uplink()
+    (pod,) = host.pods("p1")
+    conf = {
+        **network("n" * 190, "eth0", "10.0.0.0/24"),
+        "ipam": {"type": "cni-ipam", "subnet": "10.0.0.0/24"},
+    }
+
+    pod.attach(conf, CNI_CONTAINERID="c" * 64)
+    alias = pod.link()["ifalias"]
+    pod.detach(conf, CNI_CONTAINERID="c" * 64)
+
+    assert alias.startswith(f"cni-vlan child: {'c' * 64} nnn")
+    assert not pod.has_link("eth0")
+    assert host.state() == []
+
+
+def test_what_was_attached_to_the_plugin_s_own_namespace_is_detached_from_it(host: Host) -> None:
+    host.uplink()
+    conf = network("lan", "eth0", "10.0.0.0/24", announce=0)
+    own = {
+        "CNI_CONTAINERID": "c1", "CNI_NETNS": f"/proc/{host.holder}/ns/net", "CNI_NETNS_OVERRIDE": "1",
+        "CNI_IFNAME": "mv0",
+    }  # fmt: skip
+
+    added = host.plugin("ADD", conf, **own)
+    attached = set(host.links())
+    deleted = host.plugin("DEL", conf, **own)
+
+    assert (added.status, deleted.status) == (0, 0)
+    assert attached == {"lo", "eth0", "mv0"}
+    assert set(host.links()) == {"lo", "eth0"}
+    assert host.state() == []

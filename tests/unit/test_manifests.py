@@ -92,3 +92,21 @@ def test_an_attachment_definition_holds_the_example_of_its_name(path: Path, tmp_
 
 def test_every_example_is_there_for_multus_too() -> None:
     assert [path.stem for path in NETWORKS] == [p.stem for p in sorted((MANIFESTS / "networks").iterdir())]
+
+
+def test_the_agent_can_write_no_more_of_the_kernel_s_variables_than_it_needs() -> None:
+    """/proc/sys/kernel/core_pattern, written, is a program that the kernel runs as root on the host."""
+    pod = read(MANIFESTS / "kubernetes" / "daemonset.yaml")["spec"]["template"]["spec"]
+    shared = [volume["hostPath"]["path"] for volume in pod["volumes"]]
+    unit = (MANIFESTS / "systemd" / "cni-agent.service").read_text()
+
+    assert [path for path in shared if path.startswith(("/proc", "/sys"))] == ["/proc/sys/net"]
+    assert "ProtectKernelTunables=yes\n" in unit
+    assert "ReadWritePaths=/run/cni-vlan /proc/sys/net\n" in unit
+
+
+def test_no_port_is_open_unless_somebody_asks_for_it() -> None:
+    (agent,) = read(MANIFESTS / "kubernetes" / "daemonset.yaml")["spec"]["template"]["spec"]["containers"]
+
+    assert "--metrics" not in agent["command"]
+    assert all("exec" in agent[probe] for probe in ("livenessProbe", "readinessProbe"))

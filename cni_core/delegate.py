@@ -126,13 +126,15 @@ def _communicate(process: "Popen[bytes]", stdin: bytes, timeout_s: float) -> tup
     import subprocess
 
     until = time.monotonic() + timeout_s
+    given: bytes | None = stdin
     while True:
         left = until - time.monotonic()
         try:
-            return process.communicate(stdin, max(0.0, min(left, _LOOK_EVERY_S)))
+            return process.communicate(given, max(0.0, min(left, _LOOK_EVERY_S)))
         except subprocess.TimeoutExpired:
             if left <= _LOOK_EVERY_S:
                 raise
+        given = None  # it goes on with what it was given first
         caller.check()
 
 

@@ -256,9 +256,9 @@ def test_what_was_attached_to_the_plugin_s_own_namespace_is_detached_from_it(hos
         "CNI_IFNAME": "mv0",
     }  # fmt: skip
 
-    added = host.plugin("ADD", conf, **own)
+    added = host.plugin("ADD", conf, None, "mv0", **own)
     attached = set(host.links())
-    deleted = host.plugin("DEL", conf, **own)
+    deleted = host.plugin("DEL", conf, None, "mv0", **own)
 
     assert (added.status, deleted.status) == (0, 0)
     assert attached == {"lo", "eth0", "mv0"}

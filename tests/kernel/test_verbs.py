@@ -50,7 +50,7 @@ def test_status_tells_that_the_pool_is_exhausted(host: Host) -> None:
     assert status.code == 50
     assert "pool lan" in status.msg
     assert refused.code == 110
-    assert "no IP addresses available in range set: 10.0.0.0-10.0.0.7" in refused.msg
+    assert "no IP addresses available in range set: 10.0.0.1-10.0.0.6" in refused.msg
     assert not late.has_link("eth0")
     assert [name for name in host.state() if "p6" in name] == []
 

@@ -48,14 +48,14 @@ def serve(path: str, metrics: str, proc_sys: str, *, log: bool) -> None:
     activated = systemd.activated_socket()
     listener = Listener(activated) if activated else listen(path)
     figures = Metrics()
-    journal = Log(sys.stderr.fileno()) if log else None
+    journal = Log(sys.stderr.fileno())
 
     def tell(done: Done) -> None:
         figures.observe(done)
-        if journal:
+        if log:
             journal.write(done)
 
-    server = Server(listener, loaders, tell, Log(sys.stderr.fileno()).complain)
+    server = Server(listener, loaders, tell, journal.complain)
     with figures.served(metrics, listener.path):
         gc.collect()
         gc.freeze()  # what is loaded stays: collections need not look at it

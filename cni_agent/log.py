@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import threading
 import time
 from typing import Any
 
@@ -20,6 +21,7 @@ class Log:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._left_out = 0
+        self._guard = threading.Lock()
 
     def write(self, done: Done) -> None:
         """Tell of one invocation."""
@@ -42,14 +44,16 @@ class Log:
         self._write({"time": _now(), "fault": text})
 
     def _write(self, line: dict[str, Any]) -> None:
-        if self._left_out:
-            line["left out before"] = self._left_out
-        data = json.dumps(line).encode()[: _LINE_MOST - 1] + b"\n"
-        try:
-            written = bool(self._has_room() and os.write(self._descriptor, data))
-        except OSError:
-            written = False
-        self._left_out = 0 if written else self._left_out + 1
+        with self._guard:  # between the look for room and the write
+            if self._left_out:
+                line["left out before"] = self._left_out
+            data = json.dumps(line).encode() + b"\n"
+            try:
+                fits = len(data) <= _LINE_MOST and self._has_room()
+                written = bool(fits and os.write(self._descriptor, data))
+            except OSError:
+                written = False
+            self._left_out = 0 if written else self._left_out + 1
 
     def _has_room(self) -> bool:
         poll = select.poll()

@@ -93,7 +93,11 @@ class _FewAtOnce(ThreadingMixIn):
     @override
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._places.acquire(blocking=False):
-            super().process_request(request, client_address)
+            try:
+                super().process_request(request, client_address)
+            except RuntimeError:  # a limit of processes
+                self._places.release()
+                raise
         else:
             self.shutdown_request(request)  # type: ignore[attr-defined] # of the server it is mixed into
 
@@ -101,8 +105,8 @@ class _FewAtOnce(ThreadingMixIn):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         end = threading.Timer(_CONNECTION_S, _shut, [request])
         end.daemon = True
-        end.start()
         try:
+            end.start()
             super().process_request_thread(request, client_address)
         finally:
             end.cancel()

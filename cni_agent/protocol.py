@@ -6,14 +6,15 @@ is the boot as the host sees it. The sandbox's descriptor comes with the first b
 
 Answers: the same four bytes; a number; the lengths of stdout and stderr; and those. The number is BEGUN,
 once, when the verb starts: up to then the launcher may run the plugin itself, if it is DECLINED or the
-connection ends. Then it is the exit status. An agent that cannot send BEGUN does not begin. A launcher that
-has read everything closes the connection; one that has not, because it was killed, resets it.
+connection ends. Then it is the exit status. An agent that cannot send BEGUN does not begin. A launcher sends
+one byte when its runtime has the answer; a connection that ends without it says that nobody does.
 
 A launcher of version 1 is not told that its verb has begun. Numbers are 32 bits in the machine's order: both
 ends are on one host.
 """
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -144,6 +145,6 @@ def deliver(connection: socket.socket, version: int, status: int, stdout: str, s
     connection.sendall(_REPLY.pack(_NAME, version, status, len(out), len(err)) + out + err)
     connection.settimeout(_READ_S)
     with contextlib.suppress(TimeoutError):  # it is there, and its runtime reads slowly
-        connection.recv(
-            1
-        )  # ECONNRESET if it ended with bytes of ours unread (unix_release_sock of the kernel)
+        # ECONNRESET if it ended with bytes of ours unread (unix_release_sock of the kernel).
+        if not connection.recv(1) and version > 1:
+            raise ConnectionResetError(errno.ECONNRESET, "the runtime did not read the answer")

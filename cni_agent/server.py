@@ -82,7 +82,10 @@ class Server:
         self._stopping.set()
         self._listener.leave()
         waiting.unregister(stopping)
-        while waiting.poll(_DRAIN_MS) or self._is_busy():
+        while True:
+            found = waiting.poll(_DRAIN_MS)
+            if not self._is_busy() and (not found or not self._listener.is_own):
+                return  # what waits on systemd's socket is for the next agent
             self._accept()
 
     def _is_busy(self) -> bool:
@@ -104,16 +107,25 @@ class Server:
         with self._guard:
             self._running += 1
         # Not a pool's: 64 threads that were once needed hold 5 MiB for ever.
-        threading.Thread(target=self._serve_counted, args=(connection,), name="verb").start()
+        try:
+            threading.Thread(target=self._serve_counted, args=(connection,), name="verb").start()
+        except RuntimeError:  # a limit of processes: the launcher sees the connection end, and goes on itself
+            connection.close()
+            with self._guard:
+                self._running -= 1
         return True
 
     def _turn_away(self) -> None:
         """End a connection for which there is no descriptor, so that its launcher does not wait for one."""
-        os.close(self._spare)
-        with contextlib.suppress(OSError):
-            self._listener.socket.accept()[0].close()
-        with contextlib.suppress(OSError):
+        spare, self._spare = self._spare, -1
+        if spare >= 0:
+            os.close(spare)
+            with contextlib.suppress(OSError):
+                self._listener.socket.accept()[0].close()
+        with contextlib.suppress(OSError):  # another thread may have taken it: then there is none for a while
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        if self._spare < 0:
+            time.sleep(_DRAIN_MS / 1000)
 
     def _serve_counted(self, connection: socket.socket) -> None:
         try:
@@ -132,7 +144,11 @@ class Server:
                 return
             with protocol.receive_request(connection, _RECEIVE_S) as request:
                 connection.settimeout(_SEND_S)
-                if request.environ.get("CNI_COMMAND") != "VERSION" and not boot.settle(request.boot):
+                if request.environ.get("CNI_COMMAND") == "VERSION":  # of who wants to know whether it lives
+                    if protocol.begin(connection, request.version):
+                        self._run(connection, request)
+                    return
+                if not boot.settle(request.boot):
                     self._complain(f"{boot.AGREED} names another boot than the host: share it, or remove it")
                     protocol.decline(connection, request.version)
                     return
@@ -171,6 +187,8 @@ class Server:
             plugin.run(request.plugin, self._loaders[request.plugin], edges, builtins)
         for callback in later:
             threading.Thread(target=callback, daemon=True).start()
+        if request.environ.get("CNI_COMMAND") == "VERSION":
+            return
         self._tell(
             Done(request.plugin, request.environ, record.network, record.code, seconds[0], record.stages())
         )
@@ -188,15 +206,15 @@ class Listener:
 
     def __init__(self, listening: socket.socket, path: str = "") -> None:
         self.socket = listening
+        self.is_own = bool(path)
         self.path = path or str(listening.getsockname())
-        self._path = path
         self._inode = os.stat(path).st_ino if path else 0
 
     def leave(self) -> None:
         """Be found no more, unless another agent is found there already; systemd's socket stays its own."""
         with contextlib.suppress(FileNotFoundError):
-            if self._path and os.stat(self._path).st_ino == self._inode:
-                os.unlink(self._path)
+            if self.is_own and os.stat(self.path).st_ino == self._inode:
+                os.unlink(self.path)
 
 
 def listen(path: str) -> Listener:

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from cni_core.netns import Sandbox
 
@@ -25,19 +25,33 @@ _OVERRIDE = 0x20000000
 _TARGET_LINK_LAYER = 2
 
 
+class Announcement:
+    """What announces the addresses of a link, once; it holds a descriptor of the sandbox until then."""
+
+    def __init__(self, sandbox: Sandbox, ifname: str, frames: Sequence[bytes], count: int) -> None:
+        self._sandbox = Sandbox(os.dup(sandbox.fd), sandbox.path)
+        self._ifname = ifname
+        self._frames = frames
+        self._count = count
+
+    def __call__(self) -> None:
+        """Send what can be sent."""
+        _announce(self._sandbox, self._ifname, self._frames, self._count)
+
+    def close(self) -> None:
+        """Let go of the sandbox, where nothing is to be announced after all."""
+        os.close(self._sandbox.fd)
+
+
 def announcement(
     sandbox: Sandbox, ifname: str, mac: str, addresses: Sequence[str], count: int
-) -> Callable[[], None] | None:
-    """Return what announces each address, in CIDR form, so many times; None if there is nothing to announce.
-
-    It holds a descriptor of the sandbox, which it closes.
-    """
+) -> Announcement | None:
+    """Return what announces each address, in CIDR form, so many times; None if there is nothing to say."""
     hardware = bytes.fromhex(mac.replace(":", ""))
     frames = [_frame(hardware, address.partition("/")[0]) for address in addresses]
     if not frames or count == 0:
         return None
-    own = Sandbox(os.dup(sandbox.fd), sandbox.path)
-    return lambda: _announce(own, ifname, frames, count)
+    return Announcement(sandbox, ifname, frames, count)
 
 
 def _announce(sandbox: Sandbox, ifname: str, frames: Sequence[bytes], count: int) -> None:

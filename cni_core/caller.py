@@ -31,9 +31,20 @@ def watched(gone: Callable[[], str]) -> Iterator[None]:
         _mine.gone = _nothing
 
 
+@contextlib.contextmanager
+def unwatched() -> Iterator[None]:
+    """Finish the block whoever waits: it undoes what was done."""
+    before = getattr(_mine, "gone", _nothing)
+    _mine.gone = _nothing
+    try:
+        yield
+    finally:
+        _mine.gone = before
+
+
 def check() -> None:
     """Raise CallerGone if this thread works for nobody."""
     reason = getattr(_mine, "gone", _nothing)()
     if reason:
         _mine.gone = _nothing  # once: the undo that follows waits too, and has to finish
-        raise CallerGone(f"{reason}; what was begun was undone")
+        raise CallerGone(reason)

@@ -35,10 +35,11 @@ def ipam_add(invocation: Invocation, ipam_type: str, timeout_s: float) -> Result
         return _parse_result(invocation, ipam_type, _execute(invocation, ipam_type, "ADD", timeout_s))
     except CniError:
         # What it did before it failed is unknown (CNI spec 1.1.0, section 4, "Delegated Plugin Execution").
-        try:
-            _execute(invocation, ipam_type, "DEL", timeout_s)
-        except CniError as error:
-            invocation.warn(f"undo: {error.msg}")
+        with caller.unwatched():
+            try:
+                _execute(invocation, ipam_type, "DEL", timeout_s)
+            except CniError as error:
+                invocation.warn(f"undo: {error.msg}")
         raise
 
 
@@ -93,10 +94,11 @@ def _execute(invocation: Invocation, ipam_type: str, command: str, timeout_s: fl
 
     what = f"run IPAM plugin {ipam_type} {command}"
     executable = find_plugin(invocation.path, ipam_type)
+    stdin = _in_memory(json.dumps(dict(invocation.conf)).encode())
     try:
         process = subprocess.Popen(
             [executable],
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**invocation.environ, "CNI_COMMAND": command},
@@ -104,9 +106,11 @@ def _execute(invocation: Invocation, ipam_type: str, command: str, timeout_s: fl
         )
     except OSError as error:
         raise DelegateFailed(f"{what}: {executable}: {error.strerror}") from error
+    finally:
+        os.close(stdin)
     with process:
         try:
-            output, complaints = _communicate(process, json.dumps(dict(invocation.conf)).encode(), timeout_s)
+            output, complaints = _communicate(process, timeout_s)
         except subprocess.TimeoutExpired as error:
             os.killpg(process.pid, signal.SIGKILL)
             raise DelegateFailed(f"{what}: no answer in {timeout_s:g} s, killed") from error
@@ -121,21 +125,28 @@ def _execute(invocation: Invocation, ipam_type: str, command: str, timeout_s: fl
     raise _delegate_error(what, process.returncode, output, text)
 
 
-def _communicate(process: "Popen[bytes]", stdin: bytes, timeout_s: float) -> tuple[bytes, bytes]:
+def _communicate(process: "Popen[bytes]", timeout_s: float) -> tuple[bytes, bytes]:
     """Wait for a process as long as there is a caller; raises subprocess.TimeoutExpired and CallerGone."""
     import subprocess
 
     until = time.monotonic() + timeout_s
-    given: bytes | None = stdin
     while True:
         left = until - time.monotonic()
         try:
-            return process.communicate(given, max(0.0, min(left, _LOOK_EVERY_S)))
+            return process.communicate(timeout=max(0.0, min(left, _LOOK_EVERY_S)))
         except subprocess.TimeoutExpired:
             if left <= _LOOK_EVERY_S:
                 raise
-        given = None  # it goes on with what it was given first
         caller.check()
+
+
+def _in_memory(data: bytes) -> int:
+    """Return a descriptor to read data from: of a pipe, who does not read it yet would have to be fed."""
+    descriptor = os.memfd_create("stdin")
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def _delegate_error(what: str, status: int, output: bytes, complaints: str) -> Exception:

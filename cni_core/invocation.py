@@ -7,7 +7,7 @@ runtime meets the same answers: which variables a verb needs, which names are va
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from cni_core.errors import (
     DecodingFailure,
@@ -34,6 +34,16 @@ _NO_TEXT = re.compile(rb"\\u(0000|[dD][89a-fA-F])")
 IFNAME_BYTES = 15
 
 
+class Later(Protocol):
+    """What runs once the runtime has its answer, or is closed instead."""
+
+    def __call__(self) -> None:
+        """Run."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
 class Invocation(NamedTuple):
     """One call: the verb, whom it is for, and the network's configuration.
 
@@ -51,7 +61,7 @@ class Invocation(NamedTuple):
     warn: Callable[[str], None]
     environ: Mapping[str, str]
     builtins: "Mapping[str, Callable[[], Any]]"
-    after_reply: list[Callable[[], None]]
+    after_reply: "list[Later]"
     record: Record
     netns_fd: int | None = None
 
@@ -169,7 +179,7 @@ def _as_text(value: Any) -> Any:  # noqa: ANN401 - JSON from anyone
     """
     match value:
         case str():
-            return value.replace("\0", "\ufffd").encode(errors="replace").decode()
+            return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         case list():
             return [_as_text(item) for item in value]
         case dict():

@@ -109,9 +109,17 @@ class _Place:
         with self._guard:
             queue = self._queues.get(path)
             if queue is None:
-                queue = self._queues[path] = deque()
-                threading.Thread(target=self._serve, args=(path, queue), daemon=True).start()
+                queue = deque()
+                self._start(path, queue)
+                self._queues[path] = queue
             queue.append(self)
+
+    def _start(self, path: str, queue: "deque[_Place]") -> None:
+        try:
+            threading.Thread(target=self._serve, args=(path, queue), daemon=True).start()
+        except RuntimeError as error:  # a limit of processes
+            os.close(self._descriptor)
+            raise TryAgainLater(f"lock {path}: {error}") from error
 
     @classmethod
     def _serve(cls, path: str, queue: "deque[_Place]") -> None:

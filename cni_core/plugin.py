@@ -69,6 +69,8 @@ def run(name: str, load: Callable[[], Commands], edges: Edges, builtins: Builtin
         edges.write_stderr(
             f"{name}: a CNI plugin; CNI protocol versions supported: {versions}\n{name} --help: for people\n"
         )
+        with contextlib.suppress(OSError):
+            edges.answer(0, "")
         return 0
     if command == "VERSION":
         return _answer(edges, 0, {"cniVersion": LATEST, "supportedVersions": list(SUPPORTED)})
@@ -80,7 +82,10 @@ def run(name: str, load: Callable[[], Commands], edges: Edges, builtins: Builtin
         )._replace(netns_fd=edges.netns_fd, record=record)
         version, record.network = invocation.cni_version, invocation.network
         with _alone(name, invocation, edges.attachments):
-            return _run(load(), invocation, edges)
+            status = _run(load(), invocation, edges)
+        for later in invocation.after_reply:  # not while the attachment is locked: a fork would hold the lock
+            edges.run_later(later)
+        return status  # noqa: TRY300 - what follows is for errors
     except CniError as error:
         return _fail(edges, error, version, record)
     except Exception as error:  # noqa: BLE001 - the one place that answers for bugs
@@ -117,24 +122,32 @@ def _run(commands: Commands, invocation: Invocation, edges: Edges) -> int:
         with contextlib.suppress(OSError):  # it is done, whoever hears of it
             edges.answer(0, "")
         return 0
-    result = commands.add(invocation)
+    try:
+        result = commands.add(invocation)
+        _answer_add(commands, invocation, result, edges)
+    except BaseException:
+        for later in invocation.after_reply:
+            later.close()
+        raise
+    return 0
+
+
+def _answer_add(commands: Commands, invocation: Invocation, result: Result, edges: Edges) -> None:
     try:
         edges.answer(0, _text(render_result(result, invocation.cni_version)))
     except BaseException as error:  # the runtime was killed, or us: nobody knows of what was attached
         _undo_add(commands, invocation)
         if isinstance(error, OSError):
-            raise TryAgainLater(f"the caller is gone: {error.strerror}; what was begun was undone") from error
+            raise TryAgainLater(f"the caller is gone: {error.strerror}") from error
         raise
-    for callback in invocation.after_reply:
-        edges.run_later(callback)
-    return 0
 
 
 def _undo_add(commands: Commands, invocation: Invocation) -> None:
-    try:
-        commands.delete(invocation._replace(command="DEL"))
-    except CniError as error:
-        invocation.warn(f"undo: {error.msg}")
+    with caller.unwatched():
+        try:
+            commands.delete(invocation._replace(command="DEL"))
+        except CniError as error:
+            invocation.warn(f"undo: {error.msg}")
 
 
 def _dispatch(commands: Commands, invocation: Invocation) -> None:

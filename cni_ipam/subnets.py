@@ -81,7 +81,7 @@ def _range(conf: Subnet, path: str, problems: list[str]) -> Range | None:
     reserved += _exclusions(conf.get("exclude", ()), subnet, f"{path}.exclude", problems)
     if len(problems) > fault:
         return None
-    if gateway and ipaddress.ip_address(gateway) in subnet:
+    if gateway:  # one in another subnet counts for the ranges there
         reserved.append((int(ipaddress.ip_address(gateway)),) * 2)
     found = Range(subnet, first, last, gateway, tuple(merge(reserved)))
     if next(found.free_intervals(), None) is None:

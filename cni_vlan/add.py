@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Self
 
-from cni_core import delegate
+from cni_core import caller, delegate
 from cni_core.announce import announcement
 from cni_core.errors import InterfaceExists, InvalidConfig, UplinkMissing
 from cni_core.invocation import Invocation
@@ -58,11 +58,12 @@ class _Undo:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        for step in reversed(self._steps):
-            try:
-                step()
-            except Exception as error:  # noqa: BLE001 - the other steps count, and the first error is the answer
-                self._warn(f"undo: {error}")
+        with caller.unwatched():
+            for step in reversed(self._steps):
+                try:
+                    step()
+                except Exception as error:  # noqa: BLE001 - the other steps count, and the first error is the answer
+                    self._warn(f"undo: {error}")
 
 
 def _take_parent(attachment: Attachment, invocation: Invocation, world: World, undo: _Undo) -> Link:

@@ -23,6 +23,7 @@ from cni_core.lock import locked
 from cni_vlan.attachment import Claim
 
 STATE_DIR = "/var/lib/cni/cni-vlan"
+_ATTEMPTS = 5
 CREATING, OURS, FOUND = "creating", "ours", "found"
 
 
@@ -111,8 +112,15 @@ class Ledger:
         """Make an attachment's entry in its network's index: from here on a DEL finds what there is of it."""
         name = statefile.file_name(key)
         index = self._path("networks", network)
-        statefile.make_directory(index)
-        self._link(os.path.join(index, name), f"../../parents/{parent}/users/{name}")
+        for attempt in range(_ATTEMPTS):
+            statefile.make_directory(index)
+            try:
+                self._link(os.path.join(index, name), f"../../parents/{parent}/users/{name}")
+            except IoFailure:  # removed in between, as empty, with the network's last attachment
+                if os.path.isdir(index) or attempt + 1 == _ATTEMPTS:
+                    raise
+            else:
+                return
 
     def enter(self, key: str, user: User) -> None:
         """Record an attachment under the parent's lock; the parent's state exists, and so does its entry."""

@@ -8,6 +8,7 @@ a link is.
 import contextlib
 from typing import NamedTuple
 
+from cni_core import caller
 from cni_core.errors import CniError, DuplicateAttachment, ParentConflict, UplinkDown, UplinkMissing
 from cni_core.links import CreateDummy, CreateVlan, DeleteLink, Link, SetAlias, SetUp
 from cni_core.netlink import NameTaken, Rtnl
@@ -37,7 +38,7 @@ def take(host: Host, attachment: Attachment, key: str, pod: str) -> Link:
             f"attach {key} to network {attachment.network}: it is attached already, on {previous}"
         )
     user = User(attachment.network, parent.name, attachment.mac, pod)
-    with ledger.locked(parent.name), contextlib.ExitStack() as undo:
+    with ledger.locked(parent.name), caller.unwatched(), contextlib.ExitStack() as undo:
         undo.callback(_leave, host, key, user)
         _check_sharing(ledger, attachment)
         ledger.announce(key, attachment.network, parent.name)
@@ -141,8 +142,14 @@ def _uplink(host: Host, parent: Parent, attachment: Attachment, undo: contextlib
         link = _take_link(host, uplink, attachment, locked_undo)
         host.ledger.enter_vlan(uplink.name, parent.name)
         locked_undo.pop_all()
-    undo.callback(_release_uplink, host, uplink.name, parent.name)
+    undo.callback(_release_uplink_if_new, host, uplink.name, parent.name)
     return link
+
+
+def _release_uplink_if_new(host: Host, uplink: str, vlan: str) -> None:
+    """Undo what an ADD recorded of a VLAN, unless others are on it: it was recorded already, for them."""
+    if host.ledger.state(vlan) is None:
+        _release_uplink(host, uplink, vlan)
 
 
 def _create(

@@ -84,7 +84,6 @@ static void append(struct buffer *buffer, const void *data, size_t length)
 static const char *setting(const char *name, const char *otherwise)
 {
 	const char *value = secure_getenv(name);
-
 	return value && *value ? value : otherwise;
 }
 
@@ -118,8 +117,7 @@ static int reach_agent(void)
 	if (strlen(path) >= sizeof(address.sun_path))
 		return -1;
 	strcpy(address.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
+	if ((fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) < 0)
 		return -1;
 	/* An agent that accepts nothing any more is as good as none: connect(2) too waits no longer. */
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
@@ -234,12 +232,13 @@ static int has_begun(int agent)
 	return memcmp(reply.magic, magic, sizeof(magic)) == 0 && reply.status == BEGUN;
 }
 
-static void copy_out(int fd, const char *data, size_t length)
+static int copy_out(int fd, const char *data, size_t length)
 {
 	for (ssize_t put; length; data += put, length -= (size_t)put)
 		while ((put = write(fd, data, length)) <= 0)
 			if (put == 0 || errno != EINTR)
-				return;
+				return 0;
+	return 1;
 }
 
 /* Pass the answer on; return the exit status. */
@@ -258,8 +257,9 @@ static int pass_answer(int agent)
 		failure = receive(agent, text, (size_t)reply.out + reply.err, until);
 	if (failure)
 		fail(11, "cni-agent %s", failure);
-	copy_out(1, text, reply.out);
 	copy_out(2, text + reply.out, reply.err);
+	if (copy_out(1, text, reply.out)) /* else an ADD is undone, for nobody knows of it */
+		send(agent, "", 1, MSG_NOSIGNAL);
 	return (int)reply.status;
 }
 
@@ -280,7 +280,7 @@ int main(int argc, char **argv)
 	close(fd);
 	if (strcmp(name, "host-local") == 0) /* a drop-in for it, by a link */
 		name = "cni-ipam";
-	if (!command)
+	if (!command || !*command)
 		run_bundle(argv, name, NULL);
 	agent = reach_agent();
 	if (agent < 0 || !read_input(&input))

@@ -141,6 +141,55 @@ def test_an_add_that_nobody_hears_of_is_undone(host: Host, agent: RunningAgent) 
     assert attached
 
 
+def test_an_add_whose_runtime_is_gone_is_undone(host: Host, agent: RunningAgent) -> None:
+    """The launcher lives, and has the answer, but nobody reads what it writes."""
+    host.uplink()
+    (pod,) = host.pods("p1")
+    caller = start_into_a_broken_pipe(host, pod)
+    until(lambda: len(told(agent)) == 1)
+
+    assert caller.wait(30) != 0
+    assert told(agent)[0]["code"] == 11
+    assert not pod.has_link("eth0")
+    assert host.state() == []
+
+
+def start_into_a_broken_pipe(host: Host, pod: Pod) -> subprocess.Popen[str]:
+    reading, writing = os.pipe()
+    os.close(reading)
+    given = host.scratch / "conf"
+    given.write_text(json.dumps(CONF))
+    variables = {"CNI_COMMAND": "ADD", "CNI_PATH": host.cni_path, "CNI_NETNS": pod.netns}
+    variables |= {"CNI_CONTAINERID": pod.name, "CNI_IFNAME": "eth0"}
+    script = f"exec {host.cni_bin}/cni-vlan < {given}"
+    caller = host.popen("sh", "-c", script, env={**host.variables, **variables}, stdout=writing)
+    os.close(writing)
+    return caller
+
+
+@pytest.mark.parametrize("locked_s", [1.5])
+def test_an_undo_that_has_to_wait_is_not_cut_short(host: Host, agent: RunningAgent, locked_s: float) -> None:
+    """While the answer goes unread, another process holds the pool's lock for longer than a look takes."""
+    host.uplink()
+    first, pod = host.pods("first", "p1")
+    first.attach(CONF)
+    sandbox = os.open(f"/proc/{host.holder}/root{pod.netns}", os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as launcher:
+        launcher.connect(str(agent.socket))
+        socket.send_fds(launcher, [request(host, pod, CONF)], [sandbox])
+        launcher.recv(16)
+        until(lambda: bool(launcher.recv(1, socket.MSG_PEEK)))
+        holder = host.popen("flock", "/var/lib/cni/cni-ipam/lan/lock", "sleep", str(locked_s))
+        until(lambda: bool(host.held_locks()))
+    os.close(sandbox)
+    holder.wait()
+    until(lambda: len(told(agent)) == 2)
+    first.detach(CONF)
+
+    assert not pod.has_link("eth0")
+    assert left(host) == []
+
+
 def test_what_comes_while_it_stops_is_done_at_once_by_the_plugins(host: Host, agent: RunningAgent) -> None:
     host.uplink()
     first, second = host.pods("p1", "p2")
@@ -226,7 +275,8 @@ def test_a_log_that_nobody_reads_stops_nothing(host: Host, one_shot: Path) -> No
     until(path.exists)
     host.extra["CNI_VLAN_BUNDLE"] = "/nowhere"
 
-    answers = [host.plugin("VERSION", OTHER).status for _ in range(500)]
+    host.uplink()
+    answers = [host.plugin("STATUS", OTHER).status for _ in range(500)]
 
     assert answers == [0] * 500
     process.kill()

@@ -44,6 +44,15 @@ def test_the_gateway_of_no_range_is_given(executable: Path, tmp_path: Path, gate
     assert request(ipam, "a", gateway)["code"] == 111
 
 
+def test_a_gateway_in_the_subnet_of_another_range_is_given_by_neither(
+    executable: Path, tmp_path: Path
+) -> None:
+    ranges = [{"subnet": "10.0.0.0/24", "gateway": "10.0.1.2"}], [{"subnet": "10.0.1.0/24"}]
+    ipam = host_local(executable, tmp_path / "leases", *ranges)
+
+    assert ipam.add("a") == ["10.0.0.1/24", "10.0.1.3/24"]
+
+
 def test_a_subnet_within_another_keeps_its_prefix_gateway_and_reservations(
     executable: Path, tmp_path: Path
 ) -> None:

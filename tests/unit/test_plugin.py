@@ -125,13 +125,15 @@ def test_what_is_no_json_object_is_code_6(stdin: bytes) -> None:
 
 
 def test_what_is_left_for_later_runs_after_the_reply() -> None:
+    later = SimpleNamespace(close=lambda: None)
+
     def verb(invocation: Invocation) -> Result:
-        invocation.after_reply.append(lambda: None)
+        invocation.after_reply.append(later)
         return Result()
 
     run = Run(verb)
 
-    assert len(run.later) == 1
+    assert run.later == [later]
     assert run.stdout
 
 

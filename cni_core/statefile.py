@@ -8,25 +8,25 @@ from typing import Any
 from cni_core.errors import IoFailure
 
 _CHUNK = 65536
-_ATTEMPTS = 5  # to make a directory in one that another process removes as empty
+_ATTEMPTS = 5  # others make and remove the directory above at the same time; below /proc none can be made
 
 
 def make_directory(path: str) -> bool:
     """Create a directory and its parents, 0700 as they hold who runs where; tell whether it is new."""
+    reason = ""
     for _attempt in range(_ATTEMPTS):
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
             return False
         except FileNotFoundError as error:
-            if os.path.isdir(os.path.dirname(path)):  # as everywhere below /proc
-                raise IoFailure(f"create {path}: {error.strerror}") from error
-            make_directory(os.path.dirname(path))
+            reason = str(error.strerror)
+            make_directory(os.path.dirname(path) or "/")
         except (OSError, ValueError) as error:
             raise IoFailure(f"create {path}: {getattr(error, 'strerror', error)}") from error
         else:
             return True
-    raise IoFailure(f"create {path}: its parent directory is removed again and again")
+    raise IoFailure(f"create {path}: {reason}")
 
 
 def write_file(path: str, text: str, *, durable: bool = False) -> None:

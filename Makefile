@@ -104,6 +104,7 @@ dist/libcni: conformance/libcni/main.go
 	@GO111MODULE=off GOPATH=/usr/share/gocode GOFLAGS=-trimpath CGO_ENABLED=0 go build -o $@ ./conformance/libcni
 
 dist/bundle/cni-agent: build.spec launcher/bundle.py $(wildcard cni_*/*.py) requirements.lock
+	@$(PY) -m conformance.lab.tools objdump
 	@echo "== building the bundle"
 	@.venv/bin/pyinstaller --noconfirm --log-level ERROR --distpath dist --workpath build build.spec
 	@ln -f dist/bundle/cni-vlan dist/bundle/cni-ipam

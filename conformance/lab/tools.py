@@ -22,6 +22,7 @@ _PACKAGES = {
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "musl-gcc": "musl-tools",
+    "objdump": "binutils",
     "ping": "iputils-ping",
     "qemu-system-x86_64": "qemu-system-x86",
     "strace": "strace",

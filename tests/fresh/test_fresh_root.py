@@ -63,3 +63,12 @@ def test_the_demo_does_all_its_set_up(root: Path) -> None:
 
 def test_lint_types_and_unit_tests_hold_on_the_release_s_python(root: Path) -> None:
     assert timed(root, "make", "lint", "unit").returncode == 0
+
+
+def test_the_bundle_is_built_with_the_release_s_python(root: Path) -> None:
+    script = "make dist/bundle/cni-agent && CNI_COMMAND=VERSION dist/bundle/cni-vlan"
+
+    done = timed(root, "sh", "-c", script)
+
+    assert done.returncode == 0
+    assert '"supportedVersions"' in done.stdout

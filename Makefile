@@ -103,8 +103,8 @@ dist/libcni: conformance/libcni/main.go
 	@mkdir -p dist
 	@GO111MODULE=off GOPATH=/usr/share/gocode GOFLAGS=-trimpath CGO_ENABLED=0 go build -o $@ ./conformance/libcni
 
-dist/bundle/cni-agent: build.spec launcher/bundle.py $(wildcard cni_*/*.py) requirements.lock
-	@$(PY) -m conformance.lab.tools objdump
+dist/bundle/cni-agent: build.spec launcher/bundle.py $(wildcard cni_*/*.py) requirements.lock | $(STAMP)
+	@$(PY) -m conformance.lab.tools objdump libpython
 	@echo "== building the bundle"
 	@.venv/bin/pyinstaller --noconfirm --log-level ERROR --distpath dist --workpath build build.spec
 	@ln -f dist/bundle/cni-vlan dist/bundle/cni-ipam
@@ -114,7 +114,7 @@ dist/bundle/launcher: dist/bundle/cni-agent dist/launcher
 	@ln -f dist/launcher $@
 	@touch $@
 
-dist/launcher: launcher/launcher.c launcher/Makefile
+dist/launcher: launcher/launcher.c launcher/Makefile | $(STAMP)
 	@$(PY) -m conformance.lab.tools musl-gcc
 	@$(MAKE) --quiet -C launcher OUT=../$@
 

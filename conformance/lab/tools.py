@@ -3,10 +3,12 @@
 `python -m conformance.lab.tools NAME ...` installs by the names of the programs.
 """
 
+import ctypes
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -19,6 +21,7 @@ _PACKAGES = {
     "go": "golang-go golang-github-appc-cni-dev",
     "host-local": "containernetworking-plugins",
     "ip": "iproute2",
+    "libpython": f"libpython{sys.version_info.major}.{sys.version_info.minor}",
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "musl-gcc": "musl-tools",
@@ -60,7 +63,18 @@ def install(*names: str) -> None:
 
 
 def _is_there(name: str) -> bool:
+    if name == "libpython":
+        return _has_python_library()
     return shutil.which(name) is not None or (_PLUGINS / name).exists()
+
+
+def _has_python_library() -> bool:
+    """Whether PyInstaller finds the interpreter's library, which Debian's python3 does without."""
+    library = str(sysconfig.get_config_var("INSTSONAME"))
+    try:
+        return library.endswith(".a") or ctypes.CDLL(library) is not None
+    except OSError:
+        return False
 
 
 class step:  # noqa: N801 - used as a verb

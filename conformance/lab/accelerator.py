@@ -25,8 +25,8 @@ class Accelerator(NamedTuple):
 
 
 _KVM = ("-accel", "kvm", "-cpu", "host")
-# Without cmpxchg16b, which the allocator of Linux 6.12 uses at each call: a node of Debian 13 was seen to panic
-# at that instruction, emulated by QEMU 7.2, with flags that it does not set.
+# Without cmpxchg16b, which the allocator of Linux 6.12 uses at each call: a node of Debian 13 was seen to
+# panic at that instruction, emulated by QEMU 7.2, with flags that it does not set.
 _TCG = ("-accel", "tcg,thread=multi", "-cpu", "max,cx16=off")
 
 

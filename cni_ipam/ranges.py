@@ -50,7 +50,7 @@ class Range(NamedTuple):
 
     def free_intervals(self) -> Iterator[Interval]:
         """Yield what may be given out, in order."""
-        return _gaps(self.first, self.last, self.reserved)
+        return gaps(self.first, self.last, self.reserved)
 
     def reserved_as(self, number: int) -> str:
         """Say why an address of the subnet is never given, "" if it may be."""
@@ -143,12 +143,8 @@ def merge(intervals: Iterable[Interval]) -> list[Interval]:
     return merged if start is None else [*merged, (start, end)]
 
 
-def subtract(intervals: Iterable[Interval], holes: Sequence[Interval]) -> list[Interval]:
-    """Return what is left of sorted, disjoint intervals without holes that are sorted and disjoint."""
-    return [gap for first, last in intervals for gap in _gaps(first, last, holes)]
-
-
-def _gaps(first: int, last: int, holes: Sequence[Interval]) -> Iterator[Interval]:
+def gaps(first: int, last: int, holes: Sequence[Interval]) -> Iterator[Interval]:
+    """Yield what is left of an interval without holes that are sorted and disjoint."""
     low = first
     for hole_first, hole_last in clip(holes, first, last):
         if low < hole_first:

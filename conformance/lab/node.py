@@ -35,24 +35,14 @@ def run(
     data: Path | None = None,
     cut: Callable[[str], bool] | None = None,
     trunk: Trunk | None = None,
+    built: image.Image | None = None,
 ) -> int:
-    """Run a command on a node; return its exit status.
+    """Run a command on a node, of an image that is built if there is one; return its exit status.
 
     `data` is a disk that lasts, /dev/vdd. `cut` is shown each piece of output; if it says so, power is lost.
     """
     fitness.require(image.cache_directory())
-    return boot(image.build(), project, command, data, cut, trunk)
-
-
-def boot(
-    built: image.Image,
-    project: Path,
-    command: list[str],
-    data: Path | None = None,
-    cut: Callable[[str], bool] | None = None,
-    trunk: Trunk | None = None,
-) -> int:
-    """Run a command on a node of an image that is built."""
+    built = built or image.build()
     chosen = accelerator.choose(built.kernel, built.initramfs, image.cache_directory())
     print(f"lab: a node of {built.release}, {chosen.why}", file=sys.stderr, flush=True)
     with stage.scratch_directory() as scratch:

@@ -34,7 +34,7 @@ def test_a_node_that_finds_no_disk_ends_with_the_words_of_its_console(
     broken = built._replace(initramfs=without_disk_driver(built, tmp_path))
     start = time.monotonic()
 
-    status = node.boot(broken, ROOT, ["true"])
+    status = node.run(ROOT, ["true"], built=broken)
 
     took = time.monotonic() - start
     shown = capfd.readouterr().err
@@ -54,7 +54,7 @@ def test_a_node_whose_kernel_says_nothing_is_given_up(
     silent.write_bytes(built.kernel.read_bytes()[:4096])  # no initramfs: the kernel waits for a root
     monkeypatch.setattr("conformance.lab.deadlines.BOOT_S", 15.0)
 
-    status = node.boot(built._replace(initramfs=silent), ROOT, ["true"])
+    status = node.run(ROOT, ["true"], built=built._replace(initramfs=silent))
 
     assert status == node.LOST
     shown = capfd.readouterr().err

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cni_core.errors import AddressUnavailable, PoolExhausted
 from cni_ipam.allocator import allocate, assign, choose
-from cni_ipam.ranges import Range, RangeSet, after, clip, count, edges, first_usable, merge, subtract
+from cni_ipam.ranges import Range, RangeSet, after, clip, count, edges, first_usable, gaps, merge
 
 
 class Memory:
@@ -170,8 +170,8 @@ spans = st.tuples(st.integers(0, 2000), st.integers(0, 300)).map(lambda pair: (p
 
 
 @given(spans, st.lists(spans))
-def test_subtract_is_set_difference(whole: tuple[int, int], holes: list[tuple[int, int]]) -> None:
-    left = subtract([whole], merge(holes))
+def test_gaps_are_the_set_difference(whole: tuple[int, int], holes: list[tuple[int, int]]) -> None:
+    left = list(gaps(*whole, merge(holes)))
 
     expected = set(range(whole[0], whole[1] + 1)) - {n for a, b in holes for n in range(a, b + 1)}
     assert [n for a, b in left for n in range(a, b + 1)] == sorted(expected)
@@ -182,7 +182,7 @@ def test_subtract_is_set_difference(whole: tuple[int, int], holes: list[tuple[in
 def test_clip_is_intersection(
     whole: tuple[int, int], holes: list[tuple[int, int]], part: tuple[int, int]
 ) -> None:
-    intervals = subtract([whole], merge(holes))
+    intervals = list(gaps(*whole, merge(holes)))
 
     clipped = {n for a, b in clip(intervals, *part) for n in range(a, b + 1)}
 
@@ -193,7 +193,7 @@ def test_clip_is_intersection(
 def test_after_goes_round_once(
     whole: tuple[int, int], holes: list[tuple[int, int]], cursor: int | None
 ) -> None:
-    intervals = subtract([whole], merge(holes))
+    intervals = list(gaps(*whole, merge(holes)))
     flat = [n for a, b in intervals for n in range(a, b + 1)]
 
     found = [n for a, b in after(intervals, cursor) for n in range(a, b + 1)]

@@ -141,7 +141,7 @@ agent: $(STAMP) build
 bench bench-quick: $(STAMP) dist/bundle/launcher
 	@$(PY) -m conformance.lab.tools host-local
 	.venv/bin/pip install --quiet --require-hashes --requirement requirements-bench.lock
-	$(PY) -m tests.bench $(if $(filter bench-quick,$@),--quick)
+	$(PY) -m tests.bench $(if $(filter bench-quick,$@),--quick) $(if $(BASE),--beside $(BASE))
 
 clean:
 	rm -rf .venv build dist *.egg-info

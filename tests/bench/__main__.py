@@ -1,4 +1,4 @@
-"""`python -m tests.bench [--quick]`: measures, prints, and writes docs/performance.md.
+"""`python -m tests.bench [--quick] [--beside BASE]`: measures, prints, and writes docs/performance.md.
 
 Run as root; it moves itself into new network and mount namespaces, where a tmpfs hides the state directories.
 The leases of the IPAM part are on the disk.
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import ipam, pods, pods_report, vlans
+from tests.bench import beside, ipam, pods, pods_report, vlans
 
 DIST = Path(__file__).parents[2] / "dist"
 INSIDE = "BENCH_HAS_NAMESPACES_OF_ITS_OWN"
@@ -22,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("--quick", action="store_true", help="fewer sizes and rounds; nothing is written")
     parser.add_argument("--part", choices=("ipam", "pods", "vlans"), help="only one part")
+    parser.add_argument("--beside", type=Path, help="only this build beside a built checkout of another")
     arguments = parser.parse_args()
     if INSIDE not in os.environ:
         os.environ[INSIDE] = "yes"
@@ -35,22 +36,26 @@ def main() -> None:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     os.environ["CNI_VLAN_BUNDLE"] = str(DIST / "bundle")
     with tempfile.TemporaryDirectory(prefix="bench-", dir=Path.home()) as name:
-        directory = Path(name)
-        if arguments.part in {None, "ipam"}:
-            found = ipam.measure(
-                DIST / "bundle" / "cni-ipam",
-                directory,
-                9 if quick else 31,
-                ipam.QUICK if quick else ipam.SIZES,
-            )
-            many = ipam.storms(DIST / "bundle" / "cni-ipam", directory)
-            if not quick:
-                ipam.write(found, many)
-        if arguments.part in {None, "pods"}:
-            figures = pods.measure(directory, quick=quick)
-            if not quick:
-                pods_report.write(figures)
-    if arguments.part == "vlans" or (not arguments.part and not quick):
+        if arguments.beside:
+            rows = beside.measure(Path(name), arguments.beside, quick=quick)
+            print(beside.table(rows, arguments.beside))
+        else:
+            measure(Path(name), arguments.part, quick=quick)
+
+
+def measure(directory: Path, part: str | None, *, quick: bool) -> None:
+    """Measure all parts or one, and write what was measured unless in a hurry."""
+    if part in {None, "ipam"}:
+        plugin = DIST / "bundle" / "cni-ipam"
+        found = ipam.measure(plugin, directory, 9 if quick else 31, ipam.QUICK if quick else ipam.SIZES)
+        many = ipam.storms(plugin, directory)
+        if not quick:
+            ipam.write(found, many)
+    if part in {None, "pods"}:
+        figures = pods.measure(directory, quick=quick)
+        if not quick:
+            pods_report.write(figures)
+    if part == "vlans" or (not part and not quick):
         on_node = vlans.measure()
         print(on_node)
         vlans.write(on_node)

@@ -29,6 +29,7 @@ class Form(NamedTuple):
     executable: Path
     uplink: str
     mode: str = ""
+    environ: tuple[tuple[str, str], ...] = ()
 
     def conf(self, stack: str, **keys: object) -> Json:
         ranges = [[{"subnet": subnet}] for subnet in SUBNETS[stack]]
@@ -56,7 +57,9 @@ class Bench:
         key = (form, stack)
         if key not in self._confs:
             self._confs[key] = write_conf(self.directory, form.conf(stack))
-        return call(form.executable, verb, self._confs[key], f"{form.name[:2]}-{pod}", f"/run/netns/{pod}")
+        container = f"{form.name[:2]}-{pod}"
+        made = call(form.executable, verb, self._confs[key], container, f"/run/netns/{pod}")
+        return made.with_environ(form.environ)
 
     def one_at_a_time(self, form: Form, stack: str, fixed: str = "") -> Callable[[int], Iterator[float]]:
         """Yield the milliseconds of an ADD and of its DEL."""
@@ -116,10 +119,12 @@ def make_uplink(name: str) -> None:
 class Agent:
     """A running agent, and what it costs."""
 
-    def __init__(self, executable: Path) -> None:
-        socket = Path("/run/cni-vlan/agent.sock")
+    def __init__(self, executable: Path, socket: Path = Path("/run/cni-vlan/agent.sock")) -> None:
         socket.unlink(missing_ok=True)
-        self._process = subprocess.Popen([executable, "serve", "--no-log"])
+        metrics = f"{socket.parent}/metrics.sock"
+        options = ["--socket", str(socket), "--metrics", metrics, "--no-log"]
+        self._process = subprocess.Popen([executable, "serve", *options])
+        self.final_mib = 0.0
         while not socket.exists():
             assert self._process.poll() is None
             time.sleep(0.01)
@@ -144,6 +149,8 @@ class Agent:
         raise AssertionError(f"no {key}")
 
     def stop(self) -> None:
+        """Stop it; its largest resident set is kept."""
+        self.final_mib = self.peak_mib()
         self._process.send_signal(signal.SIGTERM)
         self._process.wait()
 

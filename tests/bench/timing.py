@@ -19,6 +19,10 @@ class Call(NamedTuple):
     environ: Mapping[str, str]
     stdin: str  # a file
 
+    def with_environ(self, more: Iterable[tuple[str, str]]) -> "Call":
+        """Return the same call with more in its environment."""
+        return self._replace(environ={**self.environ, **dict(more)})
+
 
 class Burst(NamedTuple):
     """Many executions at once: milliseconds from the first start to the last end, and of each call."""

@@ -1,0 +1,101 @@
+"""This build beside an earlier one, in the same run: `make bench-beside BASE=<a checkout that is built>`."""
+
+import shutil
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.bench import report
+from tests.bench.pods import DIST, Agent, Bench, Form, compare, make_uplink, processor_time, run
+
+ROUNDS, BURSTS, PODS = 151, 9, 100
+NEW, OLD = "this build", "base"
+
+
+class Row(NamedTuple):
+    """One figure of both builds."""
+
+    what: str
+    old: float
+    new: float
+
+    @property
+    def ratio(self) -> float:
+        return self.new / self.old
+
+
+class Build(NamedTuple):
+    """One build: its launcher with its agent, and its one-shot plugin."""
+
+    warm: Form
+    cold: Form
+    agent: Agent
+
+
+def measure(directory: Path, base: Path, *, quick: bool) -> list[Row]:
+    """Return the figures of both builds, which take turns, so that both see the same machine."""
+    builds = {OLD: _build(directory, base / "dist", "old"), NEW: _build(directory, DIST, "new")}
+    bench = Bench(directory, PODS)
+    memory = {name: build.agent.memory_mib() for name, build in builds.items()}
+    try:
+        rows = list(_rows(bench, builds, 15 if quick else ROUNDS, 3 if quick else BURSTS))
+    finally:
+        for build in builds.values():
+            build.agent.stop()
+    after = {name: build.agent.final_mib for name, build in builds.items()}
+    return [*rows, Row("agent, idle, MiB", *_pair(memory)), Row("agent, peak, MiB", *_pair(after))]
+
+
+def _build(directory: Path, dist: Path, name: str) -> Build:
+    launcher = directory / name / "cni-vlan"
+    launcher.parent.mkdir()
+    shutil.copy2(dist / "launcher", launcher)
+    socket = directory / name / "agent.sock"
+    environ = (("CNI_VLAN_SOCKET", str(socket)), ("CNI_VLAN_BUNDLE", str(dist / "bundle")))
+    forms = [
+        Form(f"{name} warm", launcher, f"up-{name}", environ=environ),
+        Form(f"{name} cold", dist / "bundle" / "cni-vlan", f"up-{name}-c"),
+    ]
+    for form in forms:
+        make_uplink(form.uplink)
+    return Build(forms[0], forms[1], Agent(dist / "bundle" / "cni-agent", socket))
+
+
+def _pair(figures: dict[str, float]) -> tuple[float, float]:
+    return figures[OLD], figures[NEW]
+
+
+def _rows(bench: Bench, builds: dict[str, Build], rounds: int, bursts: int) -> Iterator[Row]:
+    for stack, share in (("IPv4", 1), ("dual stack", 3)):
+        forms = [build.warm for build in builds.values()]
+        found = compare(bench, forms, stack, rounds // share)
+        for at, verb in enumerate(("ADD", "DEL")):
+            yield Row(f"{verb}, {stack}", *(found[form.name][at] for form in forms))
+    cold = [build.cold for build in builds.values()]
+    found = compare(bench, cold, "IPv4", rounds // 3)
+    for at, verb in enumerate(("ADD", "DEL")):
+        yield Row(f"{verb}, one-shot", *(found[form.name][at] for form in cold))
+    yield from _burst_rows(bench, builds, bursts)
+
+
+def _burst_rows(bench: Bench, builds: dict[str, Build], bursts: int) -> Iterator[Row]:
+    """Yield wall time and processor time of bursts of as many pods as there are."""
+    seen: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for _round in range(bursts):
+        for name, build in builds.items():
+            for verb in ("ADD", "DEL"):
+                with processor_time(build.agent, PODS) as spent:
+                    wall = bench.burst(build.warm, verb, PODS).wall
+                seen.setdefault((verb, name), []).append((wall, spent[0]))
+    for verb in ("ADD", "DEL"):
+        for at, what in enumerate(("wall", "processor, each")):
+            medians = (statistics.median(one[at] for one in seen[verb, name]) for name in (OLD, NEW))
+            yield Row(f"{verb}, {PODS} at once, {what}", *medians)
+
+
+def table(rows: list[Row], base: Path) -> str:
+    """Return the figures as a table."""
+    commit = run("git", "-C", str(base), "rev-parse", "--short", "HEAD").strip()
+    cells = [[row.what, report.ms(row.old), report.ms(row.new), f"{row.ratio:.2f}"] for row in rows]
+    return report.table(["milliseconds, medians", commit, NEW, "ratio"], cells)

@@ -6,7 +6,7 @@ computed in one pass, once for each range set.
 
 import hashlib
 import ipaddress
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -181,11 +181,17 @@ def count(intervals: Iterable[Interval]) -> int:
 
 def clip(intervals: Sequence[Interval], first: int, last: int) -> list[Interval]:
     """Return the parts of sorted, disjoint intervals that lie between two addresses."""
-    start = max(0, bisect_right(intervals, (first, first)) - 1)
-    parts: list[Interval] = []
-    for low, high in intervals[start:]:
-        if low > last:
-            break
-        if high >= first:
-            parts.append((max(low, first), min(high, last)))
+    start = bisect_left(intervals, first, key=_last)
+    parts = list(intervals[start : bisect_right(intervals, last, key=_first)])
+    if parts:  # of a long list only the ends may stick out
+        parts[0] = (max(parts[0][0], first), parts[0][1])
+        parts[-1] = (parts[-1][0], min(parts[-1][1], last))
     return parts
+
+
+def _first(interval: Interval) -> int:
+    return interval[0]
+
+
+def _last(interval: Interval) -> int:
+    return interval[1]

@@ -1,5 +1,5 @@
 # Every target does its own set-up. `make demo` and `make test` work on a fresh Debian machine, as root.
-.PHONY: demo fuzz crash test lint unit store agent conformance kernel power nodes runtimes lab fresh newer image build bench bench-quick lock clean
+.PHONY: demo fuzz crash chaos test lint unit store agent conformance kernel power nodes runtimes lab fresh newer image build bench bench-quick lock clean
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 SHELL := /bin/bash
@@ -74,7 +74,7 @@ conformance: $(STAMP) dist/bundle/launcher dist/launched dist/libcni
 	@$(if $(ARGS),,cp dist/conformance/report.md docs/conformance.md)
 	$(PY) -m pytest -q conformance/libcni
 
-test: lint unit store fuzz crash agent conformance kernel power nodes runtimes lab newer fresh
+test: lint unit store fuzz crash agent conformance kernel chaos power nodes runtimes lab newer fresh
 
 PIN := .venv/bin/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
   --no-emit-find-links
@@ -132,6 +132,11 @@ crash: $(STAMP) dist/launcher
 	@echo "== killed before every system call that changes something"
 	@$(PY) -m conformance.lab.tools strace musl-gcc ip
 	$(PY) -m pytest -q $(or $(ARGS),-n 2 --dist worksteal tests/crash)
+
+# make chaos SECONDS=600 SEED=7: as long as one likes, and the same again.
+chaos: $(STAMP) dist/launcher
+	@echo "== chaos"
+	@$(PY) -m conformance.lab --mode node -- python3 -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 agent: $(STAMP) build
 	@echo "== launcher and agent"

@@ -1,0 +1,1 @@
+"""Pods that come and go on a node where everything goes wrong, from one seed."""

@@ -1,0 +1,51 @@
+"""Ten networks: every driver and mode, on interfaces, VLANs, nested VLANs and isolated, in both families."""
+
+from typing import NamedTuple
+
+from conformance.world import Json, network
+
+UPLINKS = ("eth0", "eth1")
+
+
+class Net(NamedTuple):
+    """A network, the interfaces below its pods from the uplink upwards, and how many pods it has room for."""
+
+    conf: Json
+    chain: tuple[str, ...]
+    room: int = 100
+
+    @property
+    def name(self) -> str:
+        return str(self.conf["name"])
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The interfaces that the plugin makes."""
+        return self.chain[1:] if self.chain[0] in UPLINKS else self.chain
+
+
+def _net(number: int, parent: str, *, room: int = 100, **keys: object) -> Net:
+    subnets = [f"10.{number}.0.0/29" if room < 6 else f"10.{number}.0.0/24"]
+    if number % 2:
+        subnets.append(f"fd00:{number}::/64")
+    name = f"net{number}"
+    conf = network(name, parent, *subnets, announce=number % 3, **keys)
+    parts = parent.split(".")
+    prefix = "di-" if keys.get("driver") == "ipvlan" else "dm-"
+    chain = tuple(".".join(parts[: at + 1]) for at in range(len(parts))) if parent else (prefix + name,)
+    return Net(conf, chain, room)
+
+
+NETS = (
+    _net(1, "eth0"),
+    _net(2, "eth0.10", mode="private"),
+    _net(3, "eth0.10", mode="bridge"),
+    _net(4, "eth0.20", mode="passthru", room=1),
+    _net(5, "eth1.30", driver="ipvlan", mode="l2"),
+    _net(6, "eth1.40", driver="ipvlan", mode="l3", room=5),
+    _net(7, "eth1.50", driver="ipvlan", mode="l3s", flag="private"),
+    _net(8, "eth1.60.600", mode="vepa", room=5),
+    _net(9, "eth1.60.601", driver="ipvlan", mode="l2", flag="vepa"),
+    _net(10, ""),
+    _net(11, "", driver="ipvlan", mode="l3"),
+)

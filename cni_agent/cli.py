@@ -16,8 +16,8 @@ from cni_agent.memory import share_one_arena
 from cni_agent.metrics import Metrics
 from cni_agent.preload import preloaded
 from cni_agent.server import Done, Listener, Server, listen
-from cni_core import sysctl
 from cni_core.errors import CniError
+from cni_net import sysctl
 
 SOCKET = "/run/cni-vlan/agent.sock"
 METRICS = "/run/cni-vlan/metrics.sock"

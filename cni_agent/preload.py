@@ -1,13 +1,12 @@
 """Loading all that any verb needs, so that no pod waits for it."""
 
-import cni_core.rtgeneral  # noqa: F401 - loaded, for who needs it later
 import cni_ipam.commands
 import cni_ipam.config
+import cni_net.parent_messages  # noqa: F401 - loaded for the first network that needs it
 import cni_vlan.commands
 import cni_vlan.config
-from cni_agent.server import Loaders
 from cni_core import lock, validation
-from cni_core.plugin import Commands
+from cni_core.context import Commands, Loaders
 
 
 def preloaded() -> Loaders:

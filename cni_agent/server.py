@@ -11,14 +11,18 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from cni_agent import protocol
+from cni_agent import protocol, turn
 from cni_agent.decline import declines
-from cni_core import boot, caller, plugin, turn
-from cni_core.plugin import Commands, Edges
-from cni_core.record import Record
+from cni_core import boot, plugin
+from cni_core.call import Call
+from cni_core.context import Context, Loaders
+from cni_core.events import Finished, StageEnded
+from cni_core.plugin import Edges
+from cni_core.waiting import Waits
+from cni_vlan import announcer
 
 _AT_ONCE = 256
 _TIDY_EVERY = 256  # invocations
@@ -28,8 +32,6 @@ _SEND_S = 10.0
 _BACKLOG = 4096
 _DRAIN_MS = 50
 _NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-Loaders = Mapping[str, Callable[[], Commands]]
 
 
 class Done(NamedTuple):
@@ -163,35 +165,43 @@ class Server:
 
     def _run(self, connection: socket.socket, request: protocol.Request) -> None:
         started = time.perf_counter()
-        record = Record()
         err: list[str] = []
-        later: list[Callable[[], None]] = []
-        seconds: list[float] = []
+        answered: list[float] = []
+        stages: list[StageEnded] = []
 
         def answer(status: int, text: str) -> None:
-            seconds.append(time.perf_counter() - started)
+            answered.append(time.perf_counter())
             with turn.aside():
                 protocol.deliver(connection, request.version, status, text, "".join(err))
 
+        def hear(event: object, call: Call | None, context: Context) -> None:
+            announcer.hear(event, call, context, _start_thread)
+            match event:
+                case StageEnded():
+                    stages.append(event)
+                case Finished(network, code):
+                    seconds = answered[0] - started
+                    spans = _spans(started, stages)
+                    self._tell(Done(request.plugin, request.environ, network, code, seconds, spans))
+                case _:
+                    pass
+
+        waits = Waits(turn.aside, lambda: _gone(connection, request))
         edges = Edges(
-            request.environ,
-            lambda: request.stdin,
-            answer,
-            err.append,
-            later.append,
-            request.netns_fd,
-            record,
+            request.environ, lambda: request.stdin, answer, err.append, hear, request.netns_fd, waits
         )
-        builtins = {name: load for name, load in self._loaders.items() if name != request.plugin}
-        with caller.watched(lambda: _gone(connection, request)):
-            plugin.run(request.plugin, self._loaders[request.plugin], edges, builtins)
-        for callback in later:
-            threading.Thread(target=callback, daemon=True).start()
-        if request.environ.get("CNI_COMMAND") == "VERSION":
-            return
-        self._tell(
-            Done(request.plugin, request.environ, record.network, record.code, seconds[0], record.stages())
-        )
+        delegates = {name: load for name, load in self._loaders.items() if name != request.plugin}
+        plugin.run(request.plugin, self._loaders[request.plugin], edges, delegates)
+
+
+def _start_thread(function: Callable[[], None]) -> None:
+    threading.Thread(target=function, daemon=True).start()
+
+
+def _spans(started: float, ends: Sequence[StageEnded]) -> tuple[tuple[str, float], ...]:
+    """Return each stage with its seconds."""
+    starts = (started, *(end.at for end in ends))
+    return tuple((end.stage, end.at - start) for end, start in zip(ends, starts, strict=False))
 
 
 def _gone(connection: socket.socket, request: protocol.Request) -> str:

@@ -10,10 +10,10 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
-from cni_core import caller
+from cni_core import waiting
+from cni_core.call import Call
+from cni_core.context import Context
 from cni_core.errors import CniError, DelegateError, DelegateFailed
-from cni_core.invocation import Invocation
-from cni_core.plugin import Commands
 from cni_core.result import Result, parse_result
 
 if TYPE_CHECKING:
@@ -25,56 +25,49 @@ _LOOK_EVERY_S = 0.5  # whether the caller is still there
 Verb = Literal["DEL", "CHECK", "STATUS", "GC"]
 
 
-def ipam_add(invocation: Invocation, ipam_type: str, timeout_s: float) -> Result:
+def ipam_add(call: Call, context: Context, ipam_type: str, timeout_s: float) -> Result:
     """Ask for addresses; on failure nothing is held. The caller registers DEL as its undo."""
-    builtin = _builtin(invocation, ipam_type)
-    if builtin is not None:
-        return builtin.add(invocation)
-    find_plugin(invocation.path, ipam_type)
+    load = context.delegates.get(ipam_type)
+    if load is not None:
+        return load().add(call, context)
+    find_plugin(call.path, ipam_type)
     try:
-        return _parse_result(invocation, ipam_type, _execute(invocation, ipam_type, "ADD", timeout_s))
+        return _parse_result(call, ipam_type, _execute(call, context, ipam_type, "ADD", timeout_s))
     except CniError:
         # What it did before it failed is unknown (CNI spec 1.1.0, section 4, "Delegated Plugin Execution").
-        with caller.unwatched():
+        with waiting.unwatched():
             try:
-                _execute(invocation, ipam_type, "DEL", timeout_s)
+                _execute(call, context, ipam_type, "DEL", timeout_s)
             except CniError as error:
-                invocation.warn(f"undo: {error.msg}")
+                context.warn(f"undo: {error.msg}")
         raise
 
 
-def _parse_result(invocation: Invocation, ipam_type: str, output: bytes) -> Result:
+def _parse_result(call: Call, ipam_type: str, output: bytes) -> Result:
     try:
         document = json.loads(output)
     except ValueError as error:
         shown = output[:_OUTPUT_SHOWN].decode(errors="replace")
         raise DelegateFailed(f"run IPAM plugin {ipam_type} ADD: it printed no JSON", shown) from error
-    return parse_result(document, invocation.cni_version)
+    return parse_result(document, call.cni_version)
 
 
-def ipam_run(invocation: Invocation, ipam_type: str, verb: Verb, timeout_s: float) -> None:
+def ipam_run(call: Call, context: Context, ipam_type: str, verb: Verb, timeout_s: float) -> None:
     """Run a verb that has no result: DEL, CHECK, STATUS or GC."""
-    builtin = _builtin(invocation, ipam_type)
-    if builtin is None:
-        _execute(invocation, ipam_type, verb, timeout_s)
+    load = context.delegates.get(ipam_type)
+    if load is None:
+        _execute(call, context, ipam_type, verb, timeout_s)
         return
+    builtin = load()
     match verb:
         case "DEL":
-            builtin.delete(invocation)
+            builtin.delete(call, context)
         case "CHECK":
-            builtin.check(invocation)
+            builtin.check(call, context)
         case "STATUS":
-            builtin.status(invocation)
+            builtin.status(call, context)
         case "GC":
-            builtin.gc(invocation)
-
-
-def _builtin(invocation: Invocation, ipam_type: str) -> Commands | None:
-    load = invocation.builtins.get(ipam_type)
-    if load is None:
-        return None
-    commands: Commands = load()
-    return commands
+            builtin.gc(call, context)
 
 
 def find_plugin(path: tuple[str, ...], plugin_type: str) -> str:
@@ -89,19 +82,19 @@ def find_plugin(path: tuple[str, ...], plugin_type: str) -> str:
     raise DelegateFailed(f"find IPAM plugin {plugin_type}: not in CNI_PATH {where}")
 
 
-def _execute(invocation: Invocation, ipam_type: str, command: str, timeout_s: float) -> bytes:
+def _execute(call: Call, context: Context, ipam_type: str, command: str, timeout_s: float) -> bytes:
     import subprocess
 
     what = f"run IPAM plugin {ipam_type} {command}"
-    executable = find_plugin(invocation.path, ipam_type)
-    stdin = _in_memory(json.dumps(dict(invocation.conf)).encode())
+    executable = find_plugin(call.path, ipam_type)
+    stdin = _in_memory(json.dumps(dict(call.conf)).encode())
     try:
         process = subprocess.Popen(
             [executable],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**invocation.environ, "CNI_COMMAND": command},
+            env={**context.environ, "CNI_COMMAND": command},
             start_new_session=True,  # so that its own children are ended with it at the deadline
         )
     except OSError as error:
@@ -120,7 +113,7 @@ def _execute(invocation: Invocation, ipam_type: str, command: str, timeout_s: fl
     text = complaints.decode(errors="replace").strip()
     if process.returncode == 0:
         if text:
-            invocation.warn(text)
+            context.warn(text)
         return output
     raise _delegate_error(what, process.returncode, output, text)
 
@@ -137,7 +130,7 @@ def _communicate(process: "Popen[bytes]", timeout_s: float) -> tuple[bytes, byte
         except subprocess.TimeoutExpired:
             if left <= _LOOK_EVERY_S:
                 raise
-        caller.check()
+        waiting.check()
 
 
 def _in_memory(data: bytes) -> int:

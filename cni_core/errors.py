@@ -25,7 +25,8 @@ CniError                    999  anything that has no class of its own
 Messages say what was tried, on what, and why it failed: lower case, no full stop.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 
 class CniError(Exception):
@@ -80,6 +81,15 @@ class InvalidConfig(CniError):
     """The network configuration is wrong; the message holds every problem found."""
 
     code = 7
+
+    def __init__(self, msg: str, details: str = "", problems: tuple[str, ...] = ()) -> None:
+        super().__init__(msg, details)
+        self.problems = problems or (msg,)
+
+    @classmethod
+    def of(cls, problems: Sequence[str]) -> Self:
+        """Return the error for all that is wrong with a configuration."""
+        return cls("invalid network configuration: " + "; ".join(problems), problems=tuple(problems))
 
 
 class InvalidNetns(CniError):

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from cni_core import caller, turn
+from cni_core import waiting
 from cni_core.errors import IoFailure, TryAgainLater
 
 DEADLINE_S = 30.0
@@ -75,7 +75,7 @@ def _try_lock(path: str, deadline_s: float) -> int:
         return descriptor
     place = _Place(path, descriptor)
     try:
-        with turn.aside():
+        with waiting.aside():
             has_lock = _wait(place.has_lock, deadline_s)
         if has_lock:
             return descriptor
@@ -91,7 +91,7 @@ def _wait(has_lock: threading.Event, deadline_s: float) -> bool:
     while (left := until - time.monotonic()) > 0:
         if has_lock.wait(min(left, _LOOK_EVERY_S)):
             return True
-        caller.check()
+        waiting.check()
     return False
 
 

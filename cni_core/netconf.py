@@ -47,7 +47,7 @@ def load(
         if not isinstance(given[key], dict)
     ]
     if problems:
-        raise InvalidConfig(problems_text(problems))
+        raise InvalidConfig.of(problems)
     lasting = {key: value for key, value in given.items() if key not in _PER_CALL and "/" not in key}
     text = json.dumps([__version__, schema.__module__, schema.__name__, prefix, lasting], sort_keys=True)
     for warning in _warnings(text, schema, lasting, prefix):
@@ -67,17 +67,12 @@ def _warnings(text: str, schema: type, document: Mapping[str, Any], prefix: str)
 
         problems, warnings = validate(schema, document, prefix)
         if problems:
-            raise InvalidConfig(problems_text(problems))
+            raise InvalidConfig.of(problems)
         _remember(mark, warnings)
     if len(_known) >= _KNOWN_MOST:
         _known.clear()
     _known[text] = warnings
     return warnings
-
-
-def problems_text(problems: list[str]) -> str:
-    """Return the message for a list of problems."""
-    return "invalid network configuration: " + "; ".join(problems)
 
 
 def _recall(mark: str) -> list[str] | None:

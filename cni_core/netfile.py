@@ -3,9 +3,8 @@
 from typing import Any
 
 from cni_core import statefile
+from cni_core.call import decode_config
 from cni_core.errors import InvalidConfig
-from cni_core.invocation import Invocation, decode_config
-from cni_core.record import Record
 
 
 def read_plugins(path: str) -> list[dict[str, Any]]:
@@ -22,8 +21,3 @@ def read_plugins(path: str) -> list[dict[str, Any]]:
         raise InvalidConfig(f"{path}: plugins is not a list of objects")
     shared = {key: document[key] for key in ("name", "cniVersion") if key in document}
     return [plugin | shared for plugin in plugins]
-
-
-def asked_by_hand(conf: dict[str, Any], warnings: list[str]) -> Invocation:
-    """Return an invocation that no runtime made, to have a configuration parsed."""
-    return Invocation("ADD", "", "", "", {}, (), conf, warnings.append, {}, {}, [], Record())

@@ -1,7 +1,7 @@
-"""The protocol shell: one invocation in, one JSON document and an exit status out.
+"""The protocol shell: one call in, one JSON document and an exit status out.
 
-The only module that reads the process's environment and stdin and writes its stdout. What a process has
-as edges are parameters here, so that a long-lived server and the tests run the very same code.
+The only module that reads the process's environment and stdin and writes its stdout. What a process reads and
+writes are parameters of `run`, so that a long-lived server and the tests run the very same code.
 """
 
 import contextlib
@@ -11,162 +11,149 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from cni_core import boot, caller, statefile
+from cni_core import boot, statefile, waiting
+from cni_core.call import Call, read_call
+from cni_core.context import Commands, Context, Loaders
 from cni_core.errors import CniError, IoFailure, TryAgainLater
-from cni_core.invocation import Invocation, read_invocation
+from cni_core.events import Finished, StageEnded
 from cni_core.lock import locked_while_needed
-from cni_core.record import Record
-from cni_core.result import LATEST, SUPPORTED, Result, render_result
+from cni_core.result import LATEST, SUPPORTED, render_result
+from cni_core.waiting import Waits
 
 _ALONE_S = 90.0  # less than the launcher waits, more than an ADD may take
-
-
-class Commands(Protocol):
-    """The verbs of a plugin; a module of functions satisfies it."""
-
-    def add(self, invocation: Invocation, /) -> Result:
-        """Attach."""
-
-    def delete(self, invocation: Invocation, /) -> None:
-        """Detach; success when there is nothing to do."""
-
-    def check(self, invocation: Invocation, /) -> None:
-        """Compare the attachment with prevResult."""
-
-    def status(self, invocation: Invocation, /) -> None:
-        """Tell whether an ADD would work."""
-
-    def gc(self, invocation: Invocation, /) -> None:
-        """Remove what no valid attachment owns."""
 
 
 class Edges(NamedTuple):
     """What a process reads and writes.
 
     `answer` takes the exit status and the text for stdout, once, and raises OSError if that reached nobody.
+    `hear` takes each event of the verb, once its answer was delivered.
     """
 
     environ: Mapping[str, str]
     read_stdin: Callable[[], bytes]
     answer: Callable[[int, str], object]
     write_stderr: Callable[[str], object]
-    run_later: Callable[[Callable[[], None]], object]
-    netns_fd: int | None = None
-    record: Record | None = None
+    hear: Callable[[object, Call | None, Context], object] = lambda _event, _call, _context: None
+    sandbox_fd: int | None = None
+    waits: Waits = Waits()
     attachments: str = "/run/cni-vlan/attachments"
 
 
-Builtins = Mapping[str, Callable[[], Commands]]
-
-
-def run(name: str, load: Callable[[], Commands], edges: Edges, builtins: Builtins) -> int:
+def run(name: str, load: Callable[[], Commands], edges: Edges, delegates: Loaders) -> int:
     """Run one verb, answer, and return the exit status; never raises."""
     command = edges.environ.get("CNI_COMMAND")
     if not command:
         versions = ", ".join(SUPPORTED)
         edges.write_stderr(
-            f"{name}: a CNI plugin; CNI protocol versions supported: {versions}\n{name} --help: for people\n"
+            f"{name}: a CNI plugin; CNI protocol versions supported: {versions}\n"
+            f"{name} --help shows the tool for operators\n"
         )
         with contextlib.suppress(OSError):
             edges.answer(0, "")
         return 0
     if command == "VERSION":
         return _answer(edges, 0, {"cniVersion": LATEST, "supportedVersions": list(SUPPORTED)})
-    record = edges.record or Record()
-    version = LATEST
+    events: list[object] = []
+    context = Context(
+        lambda text: _warn(edges, name, text),
+        events.append,
+        edges.environ,
+        delegates,
+        edges.sandbox_fd,
+    )
+    call: Call | None = None
     try:
-        invocation = read_invocation(
-            edges.environ, edges.read_stdin, lambda text: _warn(edges, name, text), builtins
-        )._replace(netns_fd=edges.netns_fd, record=record)
-        version, record.network = invocation.cni_version, invocation.network
-        with _alone(name, invocation, edges.attachments):
-            status = _run(load(), invocation, edges)
-        for later in invocation.after_reply:  # not while the attachment is locked: a fork would hold the lock
-            edges.run_later(later)
-        return status  # noqa: TRY300 - what follows is for errors
+        with waiting.by(edges.waits):
+            call = read_call(edges.environ, edges.read_stdin)
+            with _alone(name, call, edges.attachments):
+                _run(load(), call, context, edges)
+        code = 0
     except CniError as error:
-        return _fail(edges, error, version, record)
+        code = _fail(edges, error, call)
     except Exception as error:  # noqa: BLE001 - the one place that answers for bugs
         import traceback
 
         edges.write_stderr(traceback.format_exc())
-        return _fail(edges, CniError(f"{type(error).__name__}: {error}"), version, record)
+        code = _fail(edges, CniError(f"{type(error).__name__}: {error}"), call)
+    if code:
+        events[:] = [event for event in events if isinstance(event, StageEnded)]  # the rest was undone
+    # Not while the attachment is locked: a process forked by a listener would hold the lock.
+    for event in (*events, Finished(call.network if call else "", code)):
+        edges.hear(event, call, context)
+    return int(code != 0)
 
 
 @contextlib.contextmanager
-def _alone(name: str, invocation: Invocation, directory: str) -> Iterator[None]:
+def _alone(name: str, call: Call, directory: str) -> Iterator[None]:
     """Keep ADD and DEL of one attachment apart, in every process, until they have answered.
 
     A runtime that gives up on an ADD calls DEL, while an agent may still be in the middle of that ADD: the
     DEL would find nothing to remove yet, and succeed.
     """
-    if invocation.command not in {"ADD", "DEL"}:
+    if call.command not in {"ADD", "DEL"}:
         yield
         return
-    place = os.path.join(directory, f"{name}:{statefile.file_name(invocation.key)}")
+    place = os.path.join(directory, f"{name}:{statefile.file_name(call.key.text)}")
     with contextlib.ExitStack() as stack:
         try:
             statefile.make_directory(directory)
             stack.enter_context(locked_while_needed(place, _ALONE_S))
         except IoFailure:  # such as a /run that is full: a DEL has to go on
-            if invocation.command == "ADD":
+            if call.command == "ADD":
                 raise
         yield
 
 
-def _run(commands: Commands, invocation: Invocation, edges: Edges) -> int:
-    if invocation.command != "ADD":
-        _dispatch(commands, invocation)
-        with contextlib.suppress(OSError):  # it is done, whoever hears of it
-            edges.answer(0, "")
-        return 0
-    try:
-        result = commands.add(invocation)
-        _answer_add(commands, invocation, result, edges)
-    except BaseException:
-        for later in invocation.after_reply:
-            later.close()
-        raise
-    return 0
+def _run(commands: Commands, call: Call, context: Context, edges: Edges) -> None:
+    if call.command == "ADD":
+        _answer_add(commands, call, context, edges)
+        return
+    _dispatch(commands, call, context)
+    with contextlib.suppress(OSError):  # it is done, whoever hears of it
+        edges.answer(0, "")
 
 
-def _answer_add(commands: Commands, invocation: Invocation, result: Result, edges: Edges) -> None:
+def _answer_add(commands: Commands, call: Call, context: Context, edges: Edges) -> None:
+    """Attach and answer; an attachment that nobody hears of is undone."""
+    result = commands.add(call, context)
     try:
-        edges.answer(0, _text(render_result(result, invocation.cni_version)))
-    except BaseException as error:  # the runtime was killed, or us: nobody knows of what was attached
-        _undo_add(commands, invocation)
+        edges.answer(0, _text(render_result(result, call.cni_version)))
+    except BaseException as error:  # the runtime was killed, or this process
+        _undo_add(commands, call, context)
         if isinstance(error, OSError):
             raise TryAgainLater(f"the caller is gone: {error.strerror}") from error
         raise
 
 
-def _undo_add(commands: Commands, invocation: Invocation) -> None:
-    with caller.unwatched():
+def _undo_add(commands: Commands, call: Call, context: Context) -> None:
+    with waiting.unwatched():
         try:
-            commands.delete(invocation._replace(command="DEL"))
+            commands.delete(call._replace(command="DEL"), context)
         except CniError as error:
-            invocation.warn(f"undo: {error.msg}")
+            context.warn(f"undo: {error.msg}")
 
 
-def _dispatch(commands: Commands, invocation: Invocation) -> None:
-    match invocation.command:
+def _dispatch(commands: Commands, call: Call, context: Context) -> None:
+    match call.command:
         case "DEL":
-            commands.delete(invocation)
+            commands.delete(call, context)
         case "CHECK":
-            commands.check(invocation)
+            commands.check(call, context)
         case "STATUS":
-            commands.status(invocation)
+            commands.status(call, context)
         case "GC":
-            commands.gc(invocation)
-        case _:  # read_invocation has refused every other
-            raise AssertionError(invocation.command)
+            commands.gc(call, context)
+        case _:  # read_call has refused every other
+            raise AssertionError(call.command)
 
 
-def _fail(edges: Edges, error: CniError, version: str, record: Record) -> int:
-    record.code = error.code
-    return _answer(edges, 1, error.to_json(version))
+def _fail(edges: Edges, error: CniError, call: Call | None) -> int:
+    """Answer with an error; return its code."""
+    _answer(edges, 1, error.to_json(call.cni_version if call else LATEST))
+    return error.code
 
 
 def _answer(edges: Edges, status: int, document: dict[str, Any]) -> int:
@@ -184,18 +171,7 @@ def _warn(edges: Edges, name: str, text: str) -> None:
     edges.write_stderr(f"{name}: {text}\n")
 
 
-def process_edges(begin: Callable[[], object]) -> Edges:
-    """Return the edges of this process; `begin` is called when its stdin is read."""
-
-    def read_stdin() -> bytes:
-        data = _read_stdin()
-        begin()
-        return data
-
-    return Edges(os.environ, read_stdin, _write_stdout, _write_stderr, _run_detached)
-
-
-def _run_detached(callback: Callable[[], None]) -> None:
+def run_detached(callback: Callable[[], None]) -> None:
     """Run a callback in a child that holds none of our pipes, for a runtime waits until they close."""
     if os.fork():
         return
@@ -247,7 +223,11 @@ class _Ending:
 
 
 def main(
-    name: str, load: Callable[[], Commands], builtins: Builtins, command_line: Callable[[], object]
+    name: str,
+    load: Callable[[], Commands],
+    delegates: Loaders,
+    command_line: Callable[[], object],
+    hear: Callable[[object, Call | None, Context], object] = lambda _event, _call, _context: None,
 ) -> int:
     """Run this process as a plugin, or, called by a person with arguments, as a command-line tool.
 
@@ -257,11 +237,17 @@ def main(
         command_line()
         return 0
     ending = _Ending()
-    edges = process_edges(ending.begin)
+
+    def read_stdin() -> bytes:
+        data = _read_stdin()
+        ending.begin()
+        return data
+
+    edges = Edges(os.environ, read_stdin, _write_stdout, _write_stderr, hear, waits=Waits(gone=ending.reason))
     signal.signal(signal.SIGTERM, ending.on_signal)
     try:
         boot.agree()
-        with caller.watched(ending.reason):
-            return run(name, load, edges, builtins)
+        return run(name, load, edges, delegates)
     except TryAgainLater as error:  # of the signal, where nothing has begun
-        return _answer(edges, 1, error.to_json(LATEST))
+        _answer(edges, 1, error.to_json(LATEST))
+        return 1

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cni_core.errors import DecodingFailure
+from cni_core.family import Family
 
 SUPPORTED = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 LATEST = SUPPORTED[-1]
@@ -30,9 +31,18 @@ class IPConfig(NamedTuple):
     gateway: str = ""
     interface: int | None = None
 
+    @property
+    def family(self) -> Family:
+        """The family of the address."""
+        return Family.of(self.address)
+
 
 class Route(NamedTuple):
-    """A route; None means the kernel's default. MTU and MSS in bytes."""
+    """A route; None means the kernel's default. MTU and MSS in bytes.
+
+    `implied`: a default route that nobody asked for, but that follows from a gateway. It gives way to one
+    that the sandbox has already. No result shows it, since it is decided where the route is made.
+    """
 
     dst: str
     gw: str = ""
@@ -41,6 +51,17 @@ class Route(NamedTuple):
     priority: int | None = None
     table: int | None = None
     scope: int | None = None
+    implied: bool = False
+
+    @property
+    def family(self) -> Family:
+        """The family of its destination."""
+        return Family.of(self.dst)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is a default route."""
+        return self.dst.endswith("/0")
 
 
 class DNS(NamedTuple):
@@ -59,11 +80,6 @@ class Result(NamedTuple):
     ips: tuple[IPConfig, ...] = ()
     routes: tuple[Route, ...] = ()
     dns: DNS = DNS()
-
-
-def is_ipv6(address: str) -> bool:
-    """Tell the family of an address or prefix from its text form."""
-    return ":" in address
 
 
 def parse_result(document: object, default_version: str) -> Result:
@@ -147,7 +163,7 @@ def _parse(document: Any, default_version: str) -> Result:  # noqa: ANN401 - JSO
 
 def parse_route(item: Mapping[str, Any]) -> Route:
     """Read a route in its JSON form."""
-    numbers = {key: item.get(key) for key in ("mtu", "advmss", "priority", "table", "scope")}
+    numbers: dict[str, Any] = {key: item.get(key) for key in _ROUTE_LIMITS}
     return Route(item["dst"], item.get("gw") or "", **numbers)
 
 
@@ -181,14 +197,14 @@ def render_result(result: Result, version: str) -> dict[str, Any]:
 def _render_per_family(result: Result, version: str) -> dict[str, Any]:
     """Return the form before 0.3.0, which knows one address of each family."""
     document: dict[str, Any] = {"cniVersion": version}
-    for key, six in (("ip4", False), ("ip6", True)):
-        first = next((ip for ip in result.ips if is_ipv6(ip.address) is six), None)
+    for key, family in (("ip4", Family.IPV4), ("ip6", Family.IPV6)):
+        first = next((ip for ip in result.ips if ip.family is family), None)
         if first is None:
             continue
         part: dict[str, Any] = {"ip": first.address}
         if first.gateway:
             part["gateway"] = first.gateway
-        routes = [_render_route(r, version) for r in result.routes if is_ipv6(r.dst) is six]
+        routes = [_render_route(r, version) for r in result.routes if r.family is family]
         if routes:
             part["routes"] = routes
         document[key] = part
@@ -210,7 +226,7 @@ def _render_interface(interface: Interface, version: str) -> dict[str, Any]:
 def _render_ip(ip: IPConfig, version: str) -> dict[str, Any]:
     item: dict[str, Any] = {}
     if version in _VERSIONED_IPS:
-        item["version"] = "6" if is_ipv6(ip.address) else "4"
+        item["version"] = str(ip.family.value)
     if ip.interface is not None:
         item["interface"] = ip.interface
     item["address"] = ip.address
@@ -224,7 +240,7 @@ def _render_route(route: Route, version: str) -> dict[str, Any]:
     if route.gw:
         item["gw"] = route.gw
     if version == LATEST:
-        item |= {key: value for key, value in route._asdict().items() if isinstance(value, int)}
+        item |= {key: value for key in _ROUTE_LIMITS if (value := getattr(route, key)) is not None}
     return item
 
 

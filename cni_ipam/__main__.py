@@ -1,7 +1,7 @@
 """The entry point of cni-ipam."""
 
 from cni_core import plugin
-from cni_core.plugin import Commands
+from cni_core.context import Commands
 
 
 def load_commands() -> Commands:

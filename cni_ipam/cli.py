@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
+from cni_core.call import Call
 from cni_core.errors import CniError, InvalidConfig
 from cni_core.lock import locked
-from cni_core.netfile import asked_by_hand, read_plugins
+from cni_core.netfile import read_plugins
 from cni_ipam import config, hostlocal, inventory, poolfile
 from cni_ipam.inventory import Held, Usage
 from cni_ipam.store import DATA_DIR, Store
@@ -160,7 +161,7 @@ def take_over(file: str, source: str | None, *, dry_run: bool) -> None:
     warnings: list[str] = []
     with _failures():
         conf = _with_ipam(file)
-        request = config.parse(asked_by_hand(conf, warnings))
+        request = config.parse(Call("ADD", conf), warnings.append)
         directory = source or os.path.join(hostlocal.DATA_DIR, conf["name"])
         if not os.path.isdir(directory):
             raise click.ClickException(f"{directory}: no such directory")

@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cni_core.call import Call, section, valid_attachments
+from cni_core.context import Context
 from cni_core.errors import (
     CheckFailed,
     CniError,
@@ -11,8 +13,7 @@ from cni_core.errors import (
     InvalidConfig,
     NotAvailable,
 )
-from cni_core.invocation import Invocation, section, valid_attachments
-from cni_core.result import DNS, IPConfig, Result, Route, is_ipv6, parse_result
+from cni_core.result import DNS, IPConfig, Result, Route, parse_result
 from cni_ipam import allocator, defaults, poolfile
 from cni_ipam.allocator import Choice
 from cni_ipam.owner import Owner, timestamp
@@ -23,23 +24,23 @@ if TYPE_CHECKING:
     from cni_ipam.config import Request
 
 
-def add(invocation: Invocation) -> Result:
+def add(call: Call, context: Context) -> Result:
     """Lease one address from each range set, or none at all."""
     from cni_ipam import config
 
-    request = config.parse(invocation)
+    request = config.parse(call, context.warn)
     dns = _dns(request)
     store = Store(request.data_dir, request.pool)
     with store.locked():
-        range_sets = _range_sets(invocation, request)
-        held = store.owner(invocation.key)
+        range_sets = _range_sets(call, context, request)
+        held = store.owner(call.key.text)
         with _worded_as_by_host_local(request):
             wanted = allocator.assign(range_sets, request.requested)
         with _worded_as_by_host_local(request, 0):
             if held is not None:
                 first, *_others = held.addresses or ("?",)
                 raise DuplicateAttachment(
-                    f"{first.partition('/')[0]} has been allocated to {invocation.container_id},"
+                    f"{first.partition('/')[0]} has been allocated to {call.container_id},"
                     " duplicate allocation is not allowed"
                 )
         choices = []
@@ -47,7 +48,7 @@ def add(invocation: Invocation) -> Result:
             with _worded_as_by_host_local(request, at):
                 cursor = store.cursor(range_set.identity)
                 choices.append(allocator.choose(range_set, address, store, cursor))
-        store.write(_owner(invocation, choices))
+        store.write(_owner(call, choices))
         for range_set, address, choice in zip(range_sets, wanted, choices, strict=True):
             if address is None:
                 store.move_cursor(range_set.identity, choice.cidr)
@@ -70,15 +71,13 @@ def _worded_as_by_host_local(request: "Request", range_set: int | None = None) -
         raise
 
 
-def _range_sets(invocation: Invocation, request: "Request") -> tuple[RangeSet, ...]:
+def _range_sets(call: Call, context: Context, request: "Request") -> tuple[RangeSet, ...]:
     """Return the range sets of a network, under its pool's lock, and record its subnets."""
     if not request.range_sets:
-        return defaults.default_range_sets(
-            request.data_dir, request.pool, invocation.network, ipv6=request.ipv6
-        )
-    if poolfile.record(request.data_dir, request.pool, invocation.network, request.range_sets):
+        return defaults.default_range_sets(request.data_dir, request.pool, call.network, ipv6=request.ipv6)
+    if poolfile.record(request.data_dir, request.pool, call.network, request.range_sets):
         for text in poolfile.overlaps(request.data_dir, request.pool, request.range_sets):
-            invocation.warn(f"{text}: give both networks the same pool")
+            context.warn(f"{text}: give both networks the same pool")
     return request.range_sets
 
 
@@ -90,89 +89,87 @@ def _dns(request: "Request") -> DNS:
     return read_resolv_conf(request.resolv_conf)
 
 
-def _owner(invocation: Invocation, choices: list[Choice]) -> Owner:
-    parts = [invocation.args.get(f"K8S_POD_{name}", "") for name in ("NAMESPACE", "NAME", "UID")]
-    pod = "/".join(parts[:2]) + (f" {parts[2]}" if parts[2] else "") if parts[1] else ""
+def _owner(call: Call, choices: list[Choice]) -> Owner:
+    pod = f"{call.pod.label} {call.pod.uid}".strip()
     addresses = tuple(choice.cidr for choice in choices)
-    return Owner(invocation.container_id, invocation.ifname, invocation.network, addresses, pod, timestamp())
+    return Owner(call.container_id, call.ifname, call.network, addresses, pod, timestamp())
 
 
 def _implied_defaults(ips: tuple[IPConfig, ...]) -> tuple[Route, ...]:
-    return tuple(
-        Route("::/0" if is_ipv6(ip.address) else "0.0.0.0/0", ip.gateway) for ip in ips if ip.gateway
-    )
+    return tuple(Route(ip.family.default, ip.gateway, implied=True) for ip in ips if ip.gateway)
 
 
-def _store(invocation: Invocation) -> Store | None:
+def _store(call: Call) -> Store | None:
     """Return the store of a network from its bare JSON: DEL and GC must not fail on the rest.
 
     None if its pool or directory is none in which anything could ever have been leased.
     """
     from cni_ipam import names
 
-    data_dir = section(invocation.conf, "ipam", "dataDir") or DATA_DIR
-    pool = section(invocation.conf, "ipam", "pool") or invocation.network
+    data_dir = section(call.conf, "ipam", "dataDir") or DATA_DIR
+    pool = section(call.conf, "ipam", "pool") or call.network
     if names.pool_problem(pool) or names.data_dir_problem(data_dir):
         return None
     return Store(data_dir, pool)
 
 
-def delete(invocation: Invocation) -> None:
+def delete(call: Call, _context: Context) -> None:
     """Release what the attachment holds; fine if that is nothing."""
-    store = _store(invocation)
+    store = _store(call)
     if store is None or not store.exists():
         return
     with store.locked():
-        held = store.owner(invocation.key)
+        held = store.owner(call.key.text)
         if held is not None:
             store.remove(held)
 
 
-def check(invocation: Invocation) -> None:
+def check(call: Call, context: Context) -> None:
     """Raise CheckFailed unless the attachment holds every address of ours in prevResult."""
     from cni_ipam import config
 
-    request = config.parse(invocation)
-    document = invocation.conf.get("prevResult")
+    request = config.parse(call, context.warn)
+    document = call.conf.get("prevResult")
     if document is None:
         raise InvalidConfig("required prevResult missing")
-    expected = parse_result(document, invocation.cni_version)
+    expected = parse_result(document, call.cni_version)
     store = Store(request.data_dir, request.pool)
-    held = store.owner(invocation.key)
+    held = store.owner(call.key.text)
     if held is None:
-        raise CheckFailed(f"check lease of {invocation.key}: it holds no address in {request.pool}")
+        raise CheckFailed(f"check lease of {call.key.text}: it holds no address in {request.pool}")
     promised = {ip.address for ip in expected.ips}
     found = [f"address {a} is leased but not in prevResult" for a in held.addresses if a not in promised]
     found += [f"lease of {a} is missing" for a in held.addresses if not store.holds(held, a)]
     if found:
-        raise CheckFailed(f"check lease of {invocation.key}: {'; '.join(found)}")
+        raise CheckFailed(f"check lease of {call.key.text}: {'; '.join(found)}")
 
 
-def status(invocation: Invocation) -> None:
+def status(call: Call, context: Context) -> None:
     """Raise NotAvailable if no address could be leased."""
     from cni_ipam import config
 
-    request = config.parse(invocation)
+    request = config.parse(call, context.warn)
     store = Store(request.data_dir, request.pool)
     try:
         with store.locked():
             store.check_writable()
-            for range_set in _range_sets(invocation, request):
+            for range_set in _range_sets(call, context, request):
                 allocator.allocate(range_set, store, store.cursor(range_set.identity))
         for text in poolfile.overlaps(request.data_dir, request.pool, request.range_sets):
-            invocation.warn(f"{text}: give both networks the same pool")
+            context.warn(f"{text}: give both networks the same pool")
     except CniError as error:
         raise NotAvailable(f"pool {request.pool}: {error.msg}", error.details) from error
 
 
-def gc(invocation: Invocation) -> None:
+def gc(call: Call, _context: Context) -> None:
     """Release what attachments of this network hold that are not valid; no list is no information."""
-    valid = valid_attachments(invocation.conf)
-    store = _store(invocation)
+    keys = valid_attachments(call.conf)
+    valid = None if keys is None else {key.text for key in keys}
+    store = _store(call)
     if valid is None or store is None or not store.exists():
         return
     # Whose a damaged lease is, only the pool can tell, if it is this network's own.
-    ours = {invocation.network, ""} if store.pool == invocation.network else {invocation.network}
+    ours = {call.network, ""} if store.pool == call.network else {call.network}
     with store.locked():
         for owner in list(store.owners()):
             if owner.network in ours and owner.key not in valid:

@@ -5,12 +5,12 @@ configuration is reported at once; docs/configuration.md has the keys.
 """
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
+from cni_core.call import Call, section
 from cni_core.errors import InvalidConfig
-from cni_core.invocation import Invocation, section
-from cni_core.netconf import DnsKeys, load, problems_text
+from cni_core.netconf import DnsKeys, load
 from cni_core.result import DNS, Route, parse_dns, parse_route, route_problem
 from cni_ipam import names
 from cni_ipam.ranges import RangeSet
@@ -71,23 +71,23 @@ class Request(NamedTuple):
     host_local: bool = False
 
 
-def parse(invocation: Invocation) -> Request:
+def parse(call: Call, warn: Callable[[str], None]) -> Request:
     """Return what a network's `ipam` asks for, or raise InvalidConfig with all that is wrong."""
-    document = invocation.conf.get("ipam")
+    document = call.conf.get("ipam")
     if not isinstance(document, dict):
         raise InvalidConfig("IPAM config missing 'ipam' key")
-    conf, sets, problems = _read(document, _runtime_ranges(invocation), invocation)
-    problems += _family_problems(sets, invocation.cni_version)
-    requested = _requested(invocation, problems)
+    conf, sets, problems = _read(document, _runtime_ranges(call, warn), call.network, warn)
+    problems += _family_problems(sets, call.cni_version)
+    requested = _requested(call, problems)
     given = conf.get("routes", ())
     routes = tuple(parse_route(route) for route in given)
     problems += _route_problems(routes)
     if problems:
-        raise InvalidConfig(problems_text(problems))
+        raise InvalidConfig.of(problems)
     docker_schema = bool(conf.get("subnets")) or not sets
     explicit = any(route.dst.endswith("/0") for route in routes)
     return Request(
-        pool=conf.get("pool") or invocation.network,
+        pool=conf.get("pool") or call.network,
         data_dir=conf.get("dataDir") or DATA_DIR,
         range_sets=tuple(sets),
         requested=requested,
@@ -117,10 +117,10 @@ _KNOWN_MOST = 256
 
 
 def _read(
-    document: dict[str, Any], runtime: list[list[Subnet]], invocation: Invocation
+    document: dict[str, Any], runtime: list[list[Subnet]], network: str, warn: Callable[[str], None]
 ) -> tuple[Schema, list[RangeSet], list[str]]:
     """Return the section with its range sets and problems."""
-    known = _known.get(invocation.network)
+    known = _known.get(network)
     if known is None or (known.document, known.runtime) != (document, runtime):
         warnings: list[str] = []
         conf = load(Schema, document, "ipam.", warnings.append)
@@ -130,9 +130,9 @@ def _read(
             return conf, sets, problems
         if len(_known) >= _KNOWN_MOST:
             _known.clear()
-        known = _known[invocation.network] = _Known(document, runtime, warnings, conf, sets)
+        known = _known[network] = _Known(document, runtime, warnings, conf, sets)
     for text in known.warnings:
-        invocation.warn(text)
+        warn(text)
     return known.conf, known.sets, []
 
 
@@ -147,12 +147,12 @@ def _name_problems(conf: Schema) -> list[str]:
     ]
 
 
-def _runtime_ranges(invocation: Invocation) -> list[list[Subnet]]:
+def _runtime_ranges(call: Call, warn: Callable[[str], None]) -> list[list[Subnet]]:
     """Return the range sets that the runtime adds (capability ipRanges)."""
-    ranges = section(invocation.conf, "runtimeConfig", "ipRanges")
+    ranges = section(call.conf, "runtimeConfig", "ipRanges")
     if not ranges:
         return []
-    return load(_Runtime, {"ipRanges": ranges}, "runtimeConfig.", invocation.warn)["ipRanges"]
+    return load(_Runtime, {"ipRanges": ranges}, "runtimeConfig.", warn)["ipRanges"]
 
 
 def _range_sets(conf: Schema, runtime: Sequence[Sequence[Subnet]], problems: list[str]) -> list[RangeSet]:
@@ -187,12 +187,12 @@ def _family_problems(range_sets: Sequence[RangeSet], cni_version: str) -> list[s
     return []
 
 
-def _requested(invocation: Invocation, problems: list[str]) -> tuple[str, ...]:
+def _requested(call: Call, problems: list[str]) -> tuple[str, ...]:
     """Return the addresses asked for by the strongest of three sources, without their prefix lengths."""
     sources: tuple[tuple[str, Any], ...] = (
-        ("runtimeConfig.ips", section(invocation.conf, "runtimeConfig", "ips")),
-        ("args.cni.ips", section(invocation.conf, "args", "cni", "ips")),
-        ("CNI_ARGS IP", [p for p in invocation.args.get("IP", "").split(",") if p]),
+        ("runtimeConfig.ips", section(call.conf, "runtimeConfig", "ips")),
+        ("args.cni.ips", section(call.conf, "args", "cni", "ips")),
+        ("CNI_ARGS IP", [p for p in call.args.get("IP", "").split(",") if p]),
     )
     where, items = next(((where, items) for where, items in sources if items), ("", []))
     found = []

@@ -1,7 +1,9 @@
 """The entry point of cni-vlan. Here, and only here, cni-ipam is wired in as a built-in delegate."""
 
 from cni_core import plugin
-from cni_core.plugin import Commands
+from cni_core.call import Call
+from cni_core.context import Commands, Context
+from cni_core.events import Finished, StageEnded
 
 
 def load_commands() -> Commands:
@@ -16,6 +18,15 @@ def load_ipam_commands() -> Commands:
     from cni_ipam import commands
 
     return commands
+
+
+def hear(event: object, call: Call | None, context: Context) -> None:
+    """Have a new pod's addresses announced by a process that outlives this one."""
+    if isinstance(event, StageEnded | Finished):  # before the import of what nobody needs then
+        return
+    from cni_vlan import announcer
+
+    announcer.hear(event, call, context, plugin.run_detached)
 
 
 def command_line() -> None:
@@ -34,7 +45,7 @@ def command_line() -> None:
 
 def main() -> int:
     """Run this process as cni-vlan."""
-    return plugin.main("cni-vlan", load_commands, {"cni-ipam": load_ipam_commands}, command_line)
+    return plugin.main("cni-vlan", load_commands, {"cni-ipam": load_ipam_commands}, command_line, hear)
 
 
 if __name__ == "__main__":

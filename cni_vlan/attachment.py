@@ -7,7 +7,7 @@ import hashlib
 import re
 from typing import NamedTuple
 
-from cni_core.invocation import IFNAME_BYTES
+from cni_core.ifname import IFNAME_BYTES
 from cni_core.result import DNS
 
 VLAN_IDS = range(1, 4095)
@@ -53,15 +53,10 @@ class Claim(NamedTuple):
 
 
 class Ipam(NamedTuple):
-    """The IPAM plugin of a network.
-
-    `default_implied` says that a default route in its result comes from a gateway, not from the
-    user's `routes`.
-    """
+    """The IPAM plugin of a network, and how long it may take."""
 
     type: str
     timeout_s: float
-    default_implied: bool
 
 
 class Attachment(NamedTuple):

@@ -1,42 +1,43 @@
 """CHECK: gather what the kernel shows and compare it with prevResult."""
 
 from cni_core import delegate
+from cni_core.call import Call
+from cni_core.context import Context
 from cni_core.errors import CheckFailed, CniError, InvalidConfig
-from cni_core.invocation import Invocation
 from cni_core.result import Result
 from cni_vlan import verify
 from cni_vlan.attachment import Attachment
 from cni_vlan.world import World, open_world, previous_result, resolve
 
 
-def check(invocation: Invocation) -> None:
+def check(call: Call, context: Context) -> None:
     """Compare link, parent, addresses, routes and lease with prevResult; raise with every difference."""
     from cni_vlan import config
 
-    attachment = config.parse(invocation)
-    expected = previous_result(invocation)
+    attachment = config.parse(call, context.warn)
+    expected = previous_result(call)
     if expected is None:
         raise InvalidConfig("required prevResult missing")
-    index = _our_interface(invocation, expected)
+    index = _our_interface(call, expected)
     found: list[str] = []
     if attachment.ipam is not None:
         try:
-            delegate.ipam_run(invocation, attachment.ipam.type, "CHECK", attachment.ipam.timeout_s)
+            delegate.ipam_run(call, context, attachment.ipam.type, "CHECK", attachment.ipam.timeout_s)
         except CniError as error:
             found.append(verify.lease_mismatch(error))
-    with open_world(invocation) as world:
+    with open_world(call, context) as world:
         attachment = resolve(attachment, world)
-        observed = _observe(attachment, invocation.ifname, world)
+        observed = _observe(attachment, call.ifname, world)
     found += verify.mismatches(attachment, expected, index, observed)
     if found:
-        raise CheckFailed(f"check {invocation.ifname}: " + "; ".join(found))
+        raise CheckFailed(f"check {call.ifname}: " + "; ".join(found))
 
 
-def _our_interface(invocation: Invocation, expected: Result) -> int:
+def _our_interface(call: Call, expected: Result) -> int:
     for number, interface in enumerate(expected.interfaces):
-        if interface.name == invocation.ifname and interface.sandbox == invocation.netns:
+        if interface.name == call.ifname and interface.sandbox == call.netns:
             return number
-    raise CheckFailed(f"check {invocation.ifname}: prevResult has no such interface in {invocation.netns}")
+    raise CheckFailed(f"check {call.ifname}: prevResult has no such interface in {call.netns}")
 
 
 def _observe(attachment: Attachment, ifname: str, world: World) -> verify.Observed:

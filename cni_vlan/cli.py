@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TextIO
 import click
 
 from cni_core.errors import CniError
-from cni_core.netlink import open_rtnl
+from cni_net.rtnl import open_rtnl
 from cni_vlan import convert, doctor, inventory, netdir
 from cni_vlan.doctor import Finding, Node, Verdict
 from cni_vlan.inventory import Lease, ParentUse

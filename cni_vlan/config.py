@@ -4,14 +4,15 @@ Keys and defaults are in docs/configuration.md. Every problem of a configuration
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
+from cni_core.call import Call, section
 from cni_core.errors import InvalidConfig, UnsupportedField
-from cni_core.invocation import IFNAME_BYTES, Invocation, ifname_problem, section
-from cni_core.links import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
-from cni_core.netconf import DnsKeys, load, problems_text
+from cni_core.ifname import IFNAME_BYTES, ifname_problem
+from cni_core.netconf import DnsKeys, load
 from cni_core.result import parse_dns
+from cni_net.operations import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
 from cni_vlan.attachment import (
     AUTO,
     VLAN_IDS,
@@ -30,7 +31,6 @@ _TIMEOUT_MAX_S = 600.0
 _ANNOUNCEMENTS = 3
 _MTU_MAX = 65535
 _QUEUE_MAX = 0xFFFFFFFF
-_HOST_LOCAL_KEYS = ("ranges", "subnet")
 
 
 class Schema(TypedDict, total=False):
@@ -60,13 +60,13 @@ class Schema(TypedDict, total=False):
     dns: DnsKeys
 
 
-def parse(invocation: Invocation) -> Attachment:
+def parse(call: Call, warn: Callable[[str], None]) -> Attachment:
     """Return what a network's configuration asks for, or raise InvalidConfig with all that is wrong."""
-    conf = load(Schema, invocation.conf, "", invocation.warn)
+    conf = load(Schema, call.conf, "", warn)
     problems = _number_problems(conf)
     claim = _claim(conf, problems)
-    parent = _parent(conf, invocation, claim.driver, problems)
-    mac = _mac(conf, invocation, problems)
+    parent = _parent(conf, call, claim.driver, problems)
+    mac = _mac(conf, call, problems)
     source_macs = tuple(text.lower() for text in conf.get("macAddresses", ()))
     problems += [f"macAddresses {m}: not a MAC address" for m in source_macs if not _MAC.fullmatch(m)]
     if source_macs and claim.mode != "source":
@@ -74,14 +74,14 @@ def parse(invocation: Invocation) -> Attachment:
     ipam = conf.get("ipam", {})
     if not isinstance(ipam.get("type", ""), str):
         problems.append(f"ipam.type {ipam['type']!r}: not a plugin's name")
-    if not ipam.get("type") and invocation.cni_version in {"0.1.0", "0.2.0"}:
+    if not ipam.get("type") and call.cni_version in {"0.1.0", "0.2.0"}:
         problems.append("ipam: needed before cniVersion 0.3.0, whose results always hold an address")
     if problems:
-        raise InvalidConfig(problems_text(problems))
+        raise InvalidConfig.of(problems)
     if mac and claim.driver == "ipvlan":
         raise UnsupportedField(f"mac {mac}: an ipvlan always has the MAC address of its parent")
     return Attachment(
-        network=invocation.network,
+        network=call.network,
         parent=parent,
         claim=claim,
         mtu=conf.get("mtu", 0),
@@ -115,15 +115,15 @@ def _claim(conf: Schema, problems: list[str]) -> Claim:
     return Claim(driver, mode, flag if driver == "ipvlan" else "")
 
 
-def _parent(conf: Schema, invocation: Invocation, driver: str, problems: list[str]) -> Parent:
-    name = conf.get("parent") or conf.get("master") or _chained_parent(invocation, problems)
+def _parent(conf: Schema, call: Call, driver: str, problems: list[str]) -> Parent:
+    name = conf.get("parent") or conf.get("master") or _chained_parent(call, problems)
     vlan = conf.get("vlan", conf.get("vlanId"))
     protocol = conf.get("vlanProtocol", "802.1q")
     internal = conf.get("internal", False)
     if internal or not name:
         if vlan is not None and not internal:
             problems.append(f"vlan {vlan}: needs a parent to be on")
-        return isolated_parent(invocation.network, driver)
+        return isolated_parent(call.network, driver)
     if name == "lo":
         problems.append("parent lo: the loopback interface cannot carry a macvlan or ipvlan")
     if any(c in "/:" or c.isspace() for c in name):
@@ -146,10 +146,10 @@ def _parent_problems(parent: Parent) -> list[str]:
     return found
 
 
-def _chained_parent(invocation: Invocation, problems: list[str]) -> str:
+def _chained_parent(call: Call, problems: list[str]) -> str:
     """Return the interface of the plugin before us in a chain, as the reference ipvlan plugin does."""
-    interfaces = section(invocation.conf.get("prevResult"), "interfaces")
-    if invocation.command != "ADD" or not isinstance(interfaces, list):
+    interfaces = section(call.conf.get("prevResult"), "interfaces")
+    if call.command != "ADD" or not isinstance(interfaces, list):
         return ""
     names = [name for item in interfaces if (name := section(item, "name"))]
     if len(names) == 1:
@@ -158,12 +158,12 @@ def _chained_parent(invocation: Invocation, problems: list[str]) -> str:
     return ""
 
 
-def _mac(conf: Schema, invocation: Invocation, problems: list[str]) -> str:
+def _mac(conf: Schema, call: Call, problems: list[str]) -> str:
     """Return the MAC address asked for by the strongest of its four sources."""
     sources: tuple[tuple[str, Any], ...] = (
-        ("runtimeConfig.mac", section(invocation.conf, "runtimeConfig", "mac")),
-        ("CNI_ARGS MAC", invocation.args.get("MAC")),
-        ("args.cni.mac", section(invocation.conf, "args", "cni", "mac")),
+        ("runtimeConfig.mac", section(call.conf, "runtimeConfig", "mac")),
+        ("CNI_ARGS MAC", call.args.get("MAC")),
+        ("args.cni.mac", section(call.conf, "args", "cni", "mac")),
         ("mac", conf.get("mac", "")),
     )
     where, given = next(((where, value) for where, value in sources if value), ("", ""))
@@ -176,15 +176,7 @@ def _mac(conf: Schema, invocation: Invocation, problems: list[str]) -> str:
 
 
 def _ipam(conf: Mapping[str, Any], timeout_s: float) -> Ipam | None:
-    ipam_type = conf.get("type")
-    if not ipam_type:
-        return None
-    routes = conf.get("routes")
-    given = routes if isinstance(routes, list) else []  # else cni-ipam says what is wrong with it
-    explicit = any(str(section(route, "dst")).endswith("/0") for route in given)
-    host_local = any(key in conf for key in _HOST_LOCAL_KEYS)
-    implied = ipam_type == "cni-ipam" and not explicit and not host_local
-    return Ipam(ipam_type, timeout_s, implied)
+    return Ipam(conf["type"], timeout_s) if conf.get("type") else None
 
 
 def _number_problems(conf: Schema) -> list[str]:

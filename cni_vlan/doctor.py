@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cni_core import libcni
 from cni_core.errors import CniError
-from cni_core.netlink import Rtnl
+from cni_net.rtnl import Rtnl
 from cni_vlan import guards
 from cni_vlan.attachment import ALIAS, Attachment
 from cni_vlan.inventory import Lease

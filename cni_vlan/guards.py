@@ -5,7 +5,7 @@ changes every ipvlan on that parent (ipvlan_set_port_mode, drivers/net/ipvlan).
 """
 
 from cni_core.errors import InvalidConfig, ParentConflict, UplinkDown
-from cni_core.links import Link
+from cni_net.observed import Link
 from cni_vlan.attachment import Attachment, Claim, Parent
 
 

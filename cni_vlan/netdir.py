@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cni_core import statefile
-from cni_core.errors import CniError
-from cni_core.invocation import Invocation
-from cni_core.netfile import asked_by_hand, read_plugins
+from cni_core.call import Call
+from cni_core.errors import CniError, InvalidConfig
+from cni_core.netfile import read_plugins
 from cni_vlan import config
 from cni_vlan.attachment import Attachment
 
@@ -15,7 +15,8 @@ CONF_DIR = "/etc/cni/net.d"
 PLUGIN = "cni-vlan"
 _ENDINGS = (".conf", ".conflist", ".json")  # what libcni reads
 
-Parsers = Mapping[str, Callable[[Invocation], object]]
+Parser = Callable[[Call, Callable[[str], None]], object]
+Parsers = Mapping[str, Parser]
 
 
 class NetworkFile(NamedTuple):
@@ -44,19 +45,23 @@ def read(path: str, ipam: Parsers) -> NetworkFile:
     except CniError as error:
         return NetworkFile(path, problems=(error.msg,))
     problems = [text for conf in ours for text in _problems(conf, ipam, warnings)]
-    attachments = () if problems else [config.parse(asked_by_hand(conf, [])) for conf in ours]
+    attachments = () if problems else [config.parse(Call("ADD", conf), _ignore) for conf in ours]
     return NetworkFile(path, tuple(attachments), tuple(problems), tuple(warnings))
+
+
+def _ignore(_warning: str) -> None:
+    """Warnings were gathered before."""
 
 
 def _problems(conf: dict[str, Any], ipam: Parsers, warnings: list[str]) -> Iterator[str]:
     for parse in (config.parse, *_ipam_parser(conf, ipam)):
         try:
-            parse(asked_by_hand(conf, warnings))
+            parse(Call("ADD", conf), warnings.append)
         except CniError as error:
-            yield from error.msg.removeprefix("invalid network configuration: ").split("; ")
+            yield from error.problems if isinstance(error, InvalidConfig) else (error.msg,)
 
 
-def _ipam_parser(conf: Mapping[str, object], ipam: Parsers) -> Sequence[Callable[[Invocation], object]]:
+def _ipam_parser(conf: Mapping[str, object], ipam: Parsers) -> Sequence[Parser]:
     """Return what parses the IPAM part, if it is ours to judge."""
     section = conf.get("ipam")
     kind = section.get("type") if isinstance(section, dict) else None

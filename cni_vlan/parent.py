@@ -8,11 +8,11 @@ a link is.
 import contextlib
 from typing import NamedTuple
 
-from cni_core import caller
+from cni_core import waiting
 from cni_core.errors import CniError, DuplicateAttachment, ParentConflict, UplinkDown, UplinkMissing
-from cni_core.links import CreateDummy, CreateVlan, DeleteLink, Link, SetAlias, SetUp
-from cni_core.netlink import NameTaken, Rtnl
-from cni_core.sysctl import Sysctl, write_sysctls
+from cni_net.observed import Link
+from cni_net.operations import CreateDummy, CreateVlan, DeleteLink, SetAlias, SetSysctl, SetUp
+from cni_net.rtnl import NameTaken, Rtnl
 from cni_vlan import guards
 from cni_vlan.attachment import Attachment, Parent
 from cni_vlan.ledger import CREATING, FOUND, OURS, Ledger, ParentState, User
@@ -38,7 +38,7 @@ def take(host: Host, attachment: Attachment, key: str, pod: str) -> Link:
             f"attach {key} to network {attachment.network}: it is attached already, on {previous}"
         )
     user = User(attachment.network, parent.name, attachment.mac, pod)
-    with ledger.locked(parent.name), caller.unwatched(), contextlib.ExitStack() as undo:
+    with ledger.locked(parent.name), waiting.unwatched(), contextlib.ExitStack() as undo:
         undo.callback(_leave, host, key, user)
         _check_sharing(ledger, attachment)
         ledger.announce(key, attachment.network, parent.name)
@@ -188,9 +188,10 @@ def _adopt(host: Host, parent: Parent, link: Link) -> Link:
 
     The host itself has no business there: it takes no address from a router of that network.
     """
-    write_sysctls(None, [Sysctl(link.name, "accept_ra", "0")])
+    quiet = SetSysctl(link.name, "accept_ra", "0")
+    marked, up = SetAlias(link.ifindex, link.name, parent.alias), SetUp(link.ifindex, link.name)
     try:
-        host.rtnl.apply([SetAlias(link.ifindex, link.name, parent.alias), SetUp(link.ifindex, link.name)])
+        host.rtnl.apply([quiet, marked, up])
     except CniError as error:
         raise UplinkDown(f"bring up {parent.name}: {error.msg}", error.details) from error
     uplink = parent.uplink.name if parent.uplink else ""

@@ -1,15 +1,15 @@
 """What to do in the sandbox, decided from values alone: (attachment, observed, IPAM result) -> operations."""
 
 import ipaddress
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from cni_core.links import AddAddress, AddRoute, CreateChild, Link, Operation, SetUp
-from cni_core.result import Interface, IPConfig, Result, Route, is_ipv6
-from cni_core.sysctl import Sysctl
+from cni_core.family import Family
+from cni_core.result import Interface, IPConfig, Result, Route
+from cni_net.observed import Link
+from cni_net.operations import AddAddress, AddRoute, CreateChild, Operation, SetSysctl, SetUp
 from cni_vlan.attachment import Attachment
 
-_DEFAULTS = {False: "0.0.0.0/0", True: "::/0"}  # by "is IPv6"
 _DEVICE_SCOPES = (253, 254)  # link and host: such a route has no gateway
 
 
@@ -36,72 +36,63 @@ def child(attachment: Attachment, parent: Link, temporary: str, sandbox_fd: int)
     )
 
 
-def sysctls(attachment: Attachment, ifname: str, ips: Sequence[IPConfig]) -> list[Sysctl]:
+def _sysctls(attachment: Attachment, ifname: str, ips: Sequence[IPConfig]) -> list[SetSysctl]:
     """Return the IPv6 settings of the child, which have to be in place before it is up.
 
     Without IPAM, IPv6 is left as the sandbox has it: whoever runs the pod gives the addresses.
     """
-    settings = [Sysctl(ifname, "accept_ra", "1" if attachment.accept_ra else "0")]
-    has_ipv6 = any(is_ipv6(ip.address) for ip in ips)
-    if has_ipv6:
-        settings.append(Sysctl(ifname, "disable_ipv6", "0", needed=True))
-        settings.append(Sysctl(ifname, "keep_addr_on_down", "1"))
-        settings.append(Sysctl("lo", "disable_ipv6", "0"))
+    settings = [SetSysctl(ifname, "accept_ra", "1" if attachment.accept_ra else "0")]
+    if any(ip.family is Family.IPV6 for ip in ips):
+        settings.append(SetSysctl(ifname, "disable_ipv6", "0", needed=True))
+        settings.append(SetSysctl(ifname, "keep_addr_on_down", "1"))
+        settings.append(SetSysctl("lo", "disable_ipv6", "0"))
     elif attachment.accept_ra:
-        settings.append(Sysctl(ifname, "disable_ipv6", "0", needed=True))
+        settings.append(SetSysctl(ifname, "disable_ipv6", "0", needed=True))
     elif ips:
-        settings.append(Sysctl(ifname, "disable_ipv6", "1"))
+        settings.append(SetSysctl(ifname, "disable_ipv6", "1"))
     return settings
 
 
-def default_families(attachment: Attachment, ips: Sequence[IPConfig]) -> frozenset[bool]:
-    """Return the families, by "is IPv6", whose default route gives way to one that the sandbox has."""
-    implied = attachment.ipam is not None and attachment.ipam.default_implied
-    return frozenset(is_ipv6(ip.address) for ip in ips) if implied or attachment.layer3 else frozenset()
+def yielding_families(attachment: Attachment, ipam: Result) -> frozenset[Family]:
+    """Return the families whose default route gives way to one that the sandbox has already."""
+    implied = {route.family for route in ipam.routes if route.implied}
+    by_device = {ip.family for ip in ipam.ips} if attachment.layer3 else set()
+    return frozenset(implied | by_device)
 
 
-def configure(
-    attachment: Attachment, link: Link, ipam: Result, default_families: Collection[bool]
-) -> Configured:
-    """Return addresses and routes for the child, and the result without its interfaces.
+def configure(attachment: Attachment, link: Link, ipam: Result, taken: Collection[Family]) -> Configured:
+    """Return settings, addresses and routes for the child, and the result without its interfaces.
 
-    `default_families` holds, by "is IPv6", the families for which the sandbox has a default route already.
+    `taken` are the families for which the sandbox has a default route.
     """
     keep_gateway = not attachment.layer3 and not attachment.parent.isolated_network
     ips = [ip if keep_gateway else ip._replace(gateway="") for ip in ipam.ips]
-    routes = _routes(attachment, ips, ipam.routes, default_families)
-    operations: list[Operation] = [AddAddress(link.ifindex, link.name, ip.address) for ip in ips]
+    routes = list(_routes(attachment, ipam, taken))
+    operations: list[Operation] = [*_sysctls(attachment, link.name, ips)]
+    operations += [AddAddress(link.ifindex, link.name, ip.address) for ip in ips]
     operations.append(SetUp(link.ifindex, link.name))
     operations += [_add_route(attachment, link, ips, route) for route in routes]
     result = Result((), tuple(ips), tuple(routes), attachment.dns or ipam.dns)
     return Configured(tuple(operations), result)
 
 
-def _routes(
-    attachment: Attachment,
-    ips: Sequence[IPConfig],
-    asked: Sequence[Route],
-    default_families: Collection[bool],
-) -> list[Route]:
-    """Return the routes to add: those asked for, with defaults that are implied, given way or dropped."""
-    implied = attachment.ipam is not None and attachment.ipam.default_implied
-    routes = [route for route in asked if not (implied and _is_default(route))]
-    if attachment.layer3:
-        routes = [route._replace(gw="") for route in routes]
-    for six in (False, True):
-        if six in default_families or any(_is_default(r) and is_ipv6(r.dst) is six for r in routes):
+def _routes(attachment: Attachment, ipam: Result, taken: Collection[Family]) -> Iterator[Route]:
+    """Yield the routes to add: those asked for, then a default route for each family that lacks one.
+
+    In L3 modes that is the device: there is no neighbour to ask, so a gateway means nothing. An isolated
+    network has none in L2 modes, so that outside of it is "Network is unreachable".
+    """
+    asked = [route for route in ipam.routes if not route.implied]
+    yield from ([route._replace(gw="") for route in asked] if attachment.layer3 else asked)
+    explicit = {route.family for route in asked if route.is_default}
+    for family in Family:
+        if family in explicit or family in taken:
             continue
-        family = [ip for ip in ips if is_ipv6(ip.address) is six]
-        if attachment.layer3 and family:
-            routes.append(Route(_DEFAULTS[six]))
-        elif implied and not attachment.parent.isolated_network:
-            gateways = [ip.gateway for ip in family if ip.gateway]
-            routes += [Route(_DEFAULTS[six], gateway) for gateway in gateways[:1]]
-    return routes
-
-
-def _is_default(route: Route) -> bool:
-    return route.dst.endswith("/0")
+        if attachment.layer3:
+            if any(ip.family is family for ip in ipam.ips):
+                yield Route(family.default)
+        elif not attachment.parent.isolated_network:
+            yield from [r for r in ipam.routes if r.implied and r.family is family][:1]
 
 
 def _add_route(attachment: Attachment, link: Link, ips: Sequence[IPConfig], route: Route) -> AddRoute:
@@ -124,11 +115,7 @@ def _gateway(ips: Sequence[IPConfig], route: Route) -> str:
     """Return a route's gateway: its own, else the first of its family, as the reference plugins do."""
     if route.gw or route.scope in _DEVICE_SCOPES:
         return route.gw
-    return next((ip.gateway for ip in ips if ip.gateway and _same_family(ip, route)), "")
-
-
-def _same_family(ip: IPConfig, route: Route) -> bool:
-    return is_ipv6(ip.address) is is_ipv6(route.dst)
+    return next((ip.gateway for ip in ips if ip.gateway and ip.family is route.family), "")
 
 
 def _reachable(gateway: str, ips: Sequence[IPConfig]) -> bool:

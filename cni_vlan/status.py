@@ -1,25 +1,26 @@
 """STATUS: would an ADD work now."""
 
 from cni_core import delegate
+from cni_core.call import Call
+from cni_core.context import Context
 from cni_core.errors import CniError, LimitedConnectivity, NotAvailable
-from cni_core.invocation import Invocation
-from cni_core.netlink import Rtnl, open_rtnl
+from cni_net.rtnl import Rtnl, open_rtnl
 from cni_vlan.attachment import Attachment, Parent, is_auto
 from cni_vlan.ledger import Ledger
 
 
-def status(invocation: Invocation) -> None:
+def status(call: Call, context: Context) -> None:
     """Raise NotAvailable or LimitedConnectivity if an ADD would not work."""
     from cni_vlan import config
 
-    attachment = config.parse(invocation)
+    attachment = config.parse(call, context.warn)
     with open_rtnl() as rtnl:
         if not attachment.link_in_container:
             check_uplink(attachment, rtnl)
     try:
         Ledger().check_writable()
         if attachment.ipam is not None:
-            delegate.ipam_run(invocation, attachment.ipam.type, "STATUS", attachment.ipam.timeout_s)
+            delegate.ipam_run(call, context, attachment.ipam.type, "STATUS", attachment.ipam.timeout_s)
     except NotAvailable:
         raise
     except CniError as error:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cni_core.errors import CniError, DelegateError
-from cni_core.links import Link, RouteEntry
 from cni_core.result import Interface, IPConfig, Result, Route
+from cni_net.observed import Link, RouteEntry
 from cni_vlan.attachment import Attachment, Parent
 
 

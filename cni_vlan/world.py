@@ -4,11 +4,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from cni_core.call import Call
+from cni_core.context import Context
 from cni_core.errors import UplinkMissing
-from cni_core.invocation import Invocation
-from cni_core.netlink import Rtnl, open_rtnl
-from cni_core.netns import Sandbox, open_sandbox
 from cni_core.result import Result, parse_result
+from cni_net.netns import Sandbox, open_sandbox
+from cni_net.rtnl import Rtnl, open_rtnl
 from cni_vlan.attachment import Attachment, is_auto, resolve_auto
 from cni_vlan.ledger import Ledger
 from cni_vlan.parent import Host
@@ -27,21 +28,21 @@ class World(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_world(invocation: Invocation) -> Iterator[World]:
+def open_world(call: Call, context: Context) -> Iterator[World]:
     """Open both namespaces; raises SandboxGone or InvalidNetns for a sandbox that is none."""
     with contextlib.ExitStack() as stack:
         sandbox = stack.enter_context(
-            open_sandbox(invocation.netns, invocation.netns_fd, own_allowed=invocation.netns_override)
+            open_sandbox(call.netns, context.sandbox_fd, own_allowed=call.sandbox_may_be_own)
         )
         host = stack.enter_context(open_rtnl())
         inside = stack.enter_context(open_rtnl(sandbox))
         yield World(Host(host, Ledger()), sandbox, inside)
 
 
-def previous_result(invocation: Invocation) -> Result | None:
+def previous_result(call: Call) -> Result | None:
     """Return prevResult, None if there is none."""
-    document = invocation.conf.get("prevResult")
-    return None if document is None else parse_result(document, invocation.cni_version)
+    document = call.conf.get("prevResult")
+    return None if document is None else parse_result(document, call.cni_version)
 
 
 def resolve(attachment: Attachment, world: World) -> Attachment:

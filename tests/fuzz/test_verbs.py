@@ -33,7 +33,6 @@ def call(name: str, verb: str, conf: Any, environment: dict[str, str]) -> tuple[
         lambda: stdin,
         lambda _status, text: answered.append(text),
         said.append,
-        lambda _later: None,
     )
     status = plugin.run(name, lambda: vlan if name == "cni-vlan" else ipam, edges, {"cni-ipam": lambda: ipam})
     text = "".join(answered)

@@ -93,7 +93,6 @@ class Ipam:
             lambda: body,
             lambda _status, text: out.append(text),
             sys.stderr.write,
-            lambda _call: None,
         )
         status = run("cni-ipam", lambda: commands, edges, {})
         return Reply(status, json.loads("".join(out) or "{}"), "")

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from cni_core import netconf
+from cni_core.call import Call
 from cni_core.errors import InvalidConfig
-from cni_core.invocation import Invocation
-from cni_core.record import Record
 from cni_ipam import config as ipam_config
 from cni_vlan import config as vlan_config
 from cni_vlan.attachment import Claim, isolated_parent, parse_parent, short_name
@@ -22,10 +21,12 @@ def _forgetful(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa:
     monkeypatch.setattr(netconf, "_MEMORY", str(tmp_path / "validated"))
 
 
-def invocation(conf: Json, warnings: list[str] | None = None) -> Invocation:
-    warn = (warnings if warnings is not None else []).append
-    document = {"cniVersion": "1.1.0", "name": "lan", **conf}
-    return Invocation("ADD", "c1", "/n", "eth0", {}, (), document, warn, {}, {}, [], Record())
+def call(conf: Json) -> Call:
+    return Call("ADD", {"cniVersion": "1.1.0", "name": "lan", **conf}, "c1", "/n", "eth0")
+
+
+def ignore(_warning: str) -> None:
+    pass
 
 
 @pytest.mark.parametrize(
@@ -63,19 +64,19 @@ def test_short_names_fit_and_differ() -> None:
     ],
 )
 def test_driver_mode_and_flag(conf: Json, claim: Claim) -> None:
-    assert vlan_config.parse(invocation({"parent": "eth0", **conf})).claim == claim
+    assert vlan_config.parse(call({"parent": "eth0", **conf}), ignore).claim == claim
 
 
 def test_a_valid_configuration_is_remembered_with_its_warnings() -> None:
     heard: list[str] = []
     for _ in range(2):
-        vlan_config.parse(invocation({"parent": "eth0", "mood": "l2"}, heard))
+        vlan_config.parse(call({"parent": "eth0", "mood": "l2"}), heard.append)
 
     assert heard == ["unknown key mood is ignored; did you mean mode?"] * 2
 
 
 def ipam(**keys: object) -> ipam_config.Request:
-    return ipam_config.parse(invocation({"ipam": {"type": "cni-ipam", **keys}}))
+    return ipam_config.parse(call({"ipam": {"type": "cni-ipam", **keys}}), ignore)
 
 
 def test_docker_subnets_give_one_set_for_each_family() -> None:
@@ -90,7 +91,7 @@ def test_host_local_ranges_give_one_set_each_after_those_of_the_runtime() -> Non
     conf = {"type": "cni-ipam", "subnet": "10.0.0.0/24", "ranges": [[{"subnet": "10.0.1.0/24"}]]}
     runtime = {"ipRanges": [[{"subnet": "10.0.2.0/24"}]]}
 
-    request = ipam_config.parse(invocation({"ipam": conf, "runtimeConfig": runtime}))
+    request = ipam_config.parse(call({"ipam": conf, "runtimeConfig": runtime}), ignore)
 
     sets = [str(range_set.ranges[0].subnet) for range_set in request.range_sets]
     assert sets == ["10.0.2.0/24", "10.0.0.0/24", "10.0.1.0/24"]

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from cni_core import plugin
+from cni_core.call import Call
+from cni_core.context import Context
 from cni_core.errors import CniError, PoolExhausted
-from cni_core.invocation import Invocation
+from cni_core.events import Finished, StageEnded
 from cni_core.plugin import Edges
 from cni_core.result import SUPPORTED, Interface, IPConfig, Result
 
 ENVIRONMENT = {
     "CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/n", "CNI_IFNAME": "eth0", "CNI_PATH": "/p",
 }  # fmt: skip
-Verb = Callable[[Invocation], Any]
+Verb = Callable[[Call, Context], Any]
 
 
 class Run:
@@ -26,7 +28,7 @@ class Run:
     def __init__(self, verb: Verb, conf: object = None, **environment: str) -> None:
         self.stdout = ""
         self.stderr = ""
-        self.later: list[Callable[[], None]] = []
+        self.heard: list[object] = []
         text = (
             conf
             if isinstance(conf, bytes)
@@ -40,7 +42,7 @@ class Run:
                     lambda: text,
                     self._out,
                     self._err,
-                    self.later.append,
+                    lambda event, _call, _context: self.heard.append(event),
                     attachments=attachments,
                 ),
             )
@@ -62,13 +64,13 @@ class Run:
 
 
 def raising(error: Exception) -> Verb:
-    def verb(_invocation: Invocation) -> None:
+    def verb(_call: Call, _context: Context) -> None:
         raise error
 
     return verb
 
 
-def nothing(_invocation: Invocation) -> Result:
+def nothing(_call: Call, _context: Context) -> Result:
     return Result()
 
 
@@ -97,7 +99,7 @@ def test_every_missing_variable_is_named(command: str) -> None:
 @pytest.mark.parametrize(("command", "since"), [("CHECK", "0.4.0"), ("GC", "1.1.0"), ("STATUS", "1.1.0")])
 def test_a_verb_needs_its_version(command: str, since: str) -> None:
     for version in SUPPORTED:
-        run = Run(lambda _invocation: None, {"name": "lan", "cniVersion": version}, CNI_COMMAND=command)
+        run = Run(lambda _call, _context: None, {"name": "lan", "cniVersion": version}, CNI_COMMAND=command)
 
         assert run.status == (1 if version < since else 0), version
         assert run.stdout == "" if run.status == 0 else run.document["code"] == 1
@@ -124,23 +126,30 @@ def test_what_is_no_json_object_is_code_6(stdin: bytes) -> None:
     assert (run.status, run.document["code"]) == (1, 6)
 
 
-def test_what_is_left_for_later_runs_after_the_reply() -> None:
-    later = SimpleNamespace(close=lambda: None)
-
-    def verb(invocation: Invocation) -> Result:
-        invocation.after_reply.append(later)
+def test_events_are_heard_after_the_reply() -> None:
+    def verb(_call: Call, context: Context) -> Result:
+        context.emit("attached")
         return Result()
 
     run = Run(verb)
 
-    assert run.later == [later]
+    assert run.heard == ["attached", Finished("lan", 0)]
     assert run.stdout
+
+
+def test_of_a_verb_that_failed_only_stages_and_the_code_are_heard() -> None:
+    def verb(_call: Call, context: Context) -> Result:
+        context.emit(StageEnded("config", 1.0))
+        context.emit("attached")
+        raise PoolExhausted("full")
+
+    assert Run(verb).heard == [StageEnded("config", 1.0), Finished("lan", 110)]
 
 
 def test_a_missing_version_is_the_first() -> None:
     result = Result((Interface("eth0"),), (IPConfig("10.0.0.2/24", "10.0.0.1", 0),))
 
-    run = Run(lambda _invocation: result, {"name": "lan"})
+    run = Run(lambda _call, _context: result, {"name": "lan"})
 
     assert run.document == {
         "cniVersion": "0.1.0",

@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Sequence
 
-from cni_core.netns import Sandbox
+from cni_net.netns import Sandbox
 
 _INTERVAL_S = 0.2
 _BROADCAST = b"\xff" * 6

@@ -1,13 +1,13 @@
-"""One call of a plugin as a value: the CNI_* environment and stdin, read once and checked.
+"""One call of a plugin as a value: what the CNI specification defines, read once and checked. Pure.
 
 The rules are those of the reference library (containernetworking/cni, pkg/skel and pkg/utils), so that a
-runtime meets the same answers: which variables a verb needs, which names are valid, which version allows it.
+runtime gets the same answers: which variables a verb needs, which names are valid, which version allows it.
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from cni_core.errors import (
     DecodingFailure,
@@ -15,10 +15,9 @@ from cni_core.errors import (
     InvalidConfig,
     InvalidEnvironment,
 )
-from cni_core.record import Record
+from cni_core.ifname import ifname_problem
 from cni_core.result import SUPPORTED
 
-VERBS = ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION")
 _REQUIRED = {
     "ADD": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"),
     "DEL": ("CNI_CONTAINERID", "CNI_IFNAME", "CNI_PATH"),
@@ -31,39 +30,53 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _KNOWN_ARGS = frozenset({"IgnoreUnknown", "IP", "GATEWAY", "MAC"})
 # How JSON spells NUL and surrogates; a pair of those is one character, and stays it.
 _NO_TEXT = re.compile(rb"\\u(0000|[dD][89a-fA-F])")
-IFNAME_BYTES = 15
 
 
-class Later(Protocol):
-    """What runs once the runtime has its answer, or is closed instead."""
+class AttachmentKey(NamedTuple):
+    """What tells one attachment from another: the container and its interface."""
 
-    def __call__(self) -> None:
-        """Run."""
+    container_id: str
+    ifname: str
 
-    def close(self) -> None:
-        """Let go of what it holds."""
+    @property
+    def text(self) -> str:
+        """The key in files: neither part can hold a colon or a slash."""
+        return f"{self.container_id}:{self.ifname}"
+
+    @classmethod
+    def parse(cls, text: str) -> "AttachmentKey":
+        """Read the text form."""
+        container_id, _colon, ifname = text.partition(":")
+        return cls(container_id, ifname)
 
 
-class Invocation(NamedTuple):
-    """One call: the verb, whom it is for, and the network's configuration.
+class PodId(NamedTuple):
+    """The pod as Kubernetes knows it; empty fields where the runtime does not say."""
 
-    `netns_fd` is an open descriptor of the sandbox where the caller has one already. What is put on
-    `after_reply` runs once the runtime has its answer.
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+
+    @property
+    def label(self) -> str:
+        """`namespace/name`, "" for a container that is no pod."""
+        return f"{self.namespace}/{self.name}" if self.name else ""
+
+
+class Call(NamedTuple):
+    """One call: the verb, whom it is for, and the network's configuration (CNI spec 1.1.0, section 2).
+
+    `sandbox_may_be_own` says that the namespace may be the plugin's own (CNI_NETNS_OVERRIDE, pkg/skel).
     """
 
     command: str
-    container_id: str
-    netns: str
-    ifname: str
-    args: Mapping[str, str]
-    path: tuple[str, ...]
     conf: Mapping[str, Any]
-    warn: Callable[[str], None]
-    environ: Mapping[str, str]
-    builtins: "Mapping[str, Callable[[], Any]]"
-    after_reply: "list[Later]"
-    record: Record
-    netns_fd: int | None = None
+    container_id: str = ""
+    netns: str = ""
+    ifname: str = ""
+    args: Mapping[str, str] = {}
+    path: tuple[str, ...] = ()
+    sandbox_may_be_own: bool = False
 
     @property
     def network(self) -> str:
@@ -76,40 +89,31 @@ class Invocation(NamedTuple):
         return version_of(self.conf)
 
     @property
-    def netns_override(self) -> bool:
-        """Whether the sandbox may be the plugin's own namespace (containernetworking/cni, pkg/skel)."""
-        return self.environ.get("CNI_NETNS_OVERRIDE", "").upper() in {"1", "TRUE"}
+    def key(self) -> AttachmentKey:
+        """The attachment that the call is about."""
+        return AttachmentKey(self.container_id, self.ifname)
 
     @property
-    def key(self) -> str:
-        """The attachment's key in files: neither part can hold a colon or a slash."""
-        return f"{self.container_id}:{self.ifname}"
+    def pod(self) -> PodId:
+        """The pod that the runtime names in CNI_ARGS."""
+        return PodId(*(self.args.get(f"K8S_POD_{part}", "") for part in ("NAMESPACE", "NAME", "UID")))
 
 
-def read_invocation(
-    environ: Mapping[str, str],
-    stdin: Callable[[], bytes],
-    warn: Callable[[str], None],
-    builtins: "Mapping[str, Callable[[], Any]]",
-) -> Invocation:
+def read_call(environ: Mapping[str, str], read_stdin: Callable[[], bytes]) -> Call:
     """Check the environment, then read and check the configuration on stdin."""
     command = environ["CNI_COMMAND"]
     _check_environment(command, environ)
-    conf = decode_config(stdin())
+    conf = decode_config(read_stdin())
     _check_version(command, conf)
-    return Invocation(
+    return Call(
         command,
+        conf,
         environ.get("CNI_CONTAINERID", ""),
         environ.get("CNI_NETNS", ""),
         environ.get("CNI_IFNAME", ""),
         parse_args(environ.get("CNI_ARGS", "")) if command in {"ADD", "CHECK"} else {},
         tuple(part for part in environ.get("CNI_PATH", "").split(":") if part),
-        conf,
-        warn,
-        environ,
-        builtins,
-        [],
-        Record(),
+        environ.get("CNI_NETNS_OVERRIDE", "").upper() in {"1", "TRUE"},
     )
 
 
@@ -125,33 +129,6 @@ def _check_environment(command: str, environ: Mapping[str, str]) -> None:
         problem = ifname_problem(environ["CNI_IFNAME"])
         if problem:
             raise InvalidEnvironment(f"interface name {problem}", environ["CNI_IFNAME"])
-
-
-def ifname_problem(name: str) -> str:
-    """Say what the kernel would not accept in an interface name; "" if nothing."""
-    if not name:
-        return "is empty"
-    if not is_text(name):
-        return "is not UTF-8"
-    if len(name.encode()) > IFNAME_BYTES:
-        return f"is too long: at most {IFNAME_BYTES} bytes"
-    if name in {".", ".."}:
-        return "is . or .."
-    if any(c in "/:" or c.isspace() for c in name):
-        return "contains / or : or whitespace characters"
-    if (
-        "%" in name
-    ):  # dev_alloc_name() of the kernel takes net%d for a pattern, and a lone % is as good as one
-        return "contains %"
-    return ""
-
-
-def is_text(value: str) -> bool:
-    """Tell whether a string can be handed to the kernel and to files: without NUL and lone surrogates."""
-    try:
-        return b"\0" not in value.encode()
-    except UnicodeEncodeError:
-        return False
 
 
 def decode_config(stdin: bytes) -> dict[str, Any]:
@@ -221,7 +198,7 @@ def parse_args(text: str) -> dict[str, str]:
         args[key] = value
     ignore = args.get("IgnoreUnknown", "").lower()
     if ignore not in {"", "0", "1", "true", "false"}:
-        raise InvalidEnvironment(f"CNI_ARGS: IgnoreUnknown={args['IgnoreUnknown']} is no boolean")
+        raise InvalidEnvironment(f"CNI_ARGS: IgnoreUnknown={args['IgnoreUnknown']} is not a boolean")
     unknown = [key for key in args if key not in _KNOWN_ARGS and not key.startswith("K8S_")]
     if unknown and ignore not in {"1", "true"}:
         raise InvalidEnvironment(f"CNI_ARGS: unknown keys {', '.join(unknown)}")
@@ -237,7 +214,7 @@ def section(document: object, *keys: str) -> Any:  # noqa: ANN401 - JSON from an
     return document
 
 
-def valid_attachments(conf: Mapping[str, Any]) -> set[str] | None:
+def valid_attachments(conf: Mapping[str, Any]) -> set[AttachmentKey] | None:
     """Return the keys of the attachments that GC must keep, None if the runtime gave no list.
 
     `null` says that none is valid: libcni writes an empty list so. Raises InvalidConfig for anything that is
@@ -254,8 +231,8 @@ def valid_attachments(conf: Mapping[str, Any]) -> set[str] | None:
     return {_attachment_key(name, item) for item in items}
 
 
-def _attachment_key(name: str, item: object) -> str:
+def _attachment_key(name: str, item: object) -> AttachmentKey:
     parts = (section(item, "containerID"), section(item, "ifname"))
     if not all(isinstance(part, str) and part for part in parts):
         raise InvalidConfig(f"{name} {item!r:.60}: not an object with containerID and ifname")
-    return ":".join(parts)
+    return AttachmentKey(*parts)

@@ -9,10 +9,10 @@ import errno
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from cni_core.errors import LinkFailure
-from cni_core.netns import Sandbox
+from cni_net.netns import Sandbox
+from cni_net.operations import SetSysctl, describe
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 
@@ -26,16 +26,7 @@ def use_root(path: str) -> None:
     _root = path
 
 
-class Sysctl(NamedTuple):
-    """net.ipv6.conf.<interface>.<key> = value; `needed` if a kernel without the key is an error."""
-
-    interface: str
-    key: str
-    value: str
-    needed: bool = False
-
-
-def write_sysctls(sandbox: Sandbox | None, sysctls: Sequence[Sysctl]) -> None:
+def write_sysctls(sandbox: Sandbox | None, sysctls: Sequence[SetSysctl]) -> None:
     """Write sysctls in the sandbox, or in this thread's namespace; raise LinkFailure for one that failed.
 
     A key that the kernel lacks is a failure only if it is needed.
@@ -64,7 +55,7 @@ def _directory(interface: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _write(directory: int, sysctl: Sysctl) -> None:
+def _write(directory: int, sysctl: SetSysctl) -> None:
     try:
         fd = os.open(sysctl.key, os.O_WRONLY | os.O_CLOEXEC, dir_fd=directory)
         try:
@@ -73,5 +64,4 @@ def _write(directory: int, sysctl: Sysctl) -> None:
             os.close(fd)
     except OSError as error:
         if sysctl.needed or error.errno not in _ABSENT:
-            name = f"net.ipv6.conf.{sysctl.interface}.{sysctl.key}"
-            raise LinkFailure(f"set {name} to {sysctl.value}: {error.strerror}") from error
+            raise LinkFailure(f"{describe(sysctl)}: {error.strerror}") from error

@@ -13,14 +13,15 @@ from typing import NamedTuple
 
 from cni_core.errors import TryAgainLater
 
-NLM_F_REQUEST = 0x1
-NLM_F_ACK = 0x4
-NLM_F_DUMP = 0x300
+EXCL, CREATE, APPEND = 0x200, 0x400, 0x800  # NLM_F_* of a request that makes something
+_NLM_F_REQUEST = 0x1
+_NLM_F_ACK = 0x4
+_NLM_F_DUMP = 0x300
 
-_HEADER = struct.Struct("=IHHII")
+_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+HEADER_BYTES = _HEADER.size
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
-_NLM_F_MULTI = 0x2
 _NLM_F_DUMP_INTR = 0x10
 _NLM_F_CAPPED = 0x100
 _NLM_F_ACK_TLVS = 0x200
@@ -75,7 +76,7 @@ class RtSocket:
 
         The kernel handles the requests of a batch in their order and goes on after a refused one.
         """
-        first = self._send([r._replace(flags=r.flags | NLM_F_ACK) for r in requests])
+        first = self._send([r._replace(flags=r.flags | _NLM_F_ACK) for r in requests])
         refused: KernelError | None = None
         answered = 0
         while answered < len(requests):
@@ -110,7 +111,7 @@ class RtSocket:
         raise TryAgainLater("read kernel state: it kept changing during the dump")
 
     def _dump_once(self, request: Request) -> list[bytes] | None:
-        first = self._send([request._replace(flags=request.flags | NLM_F_DUMP)])
+        first = self._send([request._replace(flags=request.flags | _NLM_F_DUMP)])
         replies: list[bytes] = []
         interrupted = False
         while True:
@@ -130,7 +131,7 @@ class RtSocket:
         for request in requests:
             self._sequence += 1
             length = _HEADER.size + len(request.body)
-            flags = request.flags | NLM_F_REQUEST
+            flags = request.flags | _NLM_F_REQUEST
             frames.append(_HEADER.pack(length, request.type, flags, self._sequence, 0))
             frames.append(request.body)
         self._socket.send(b"".join(frames))

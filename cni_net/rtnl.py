@@ -5,10 +5,11 @@ The kernel's errno becomes an error class here and nowhere else.
 
 import contextlib
 import errno
+import itertools
 import os
 from collections.abc import Collection, Iterator, Sequence
 
-from cni_core import rtwire, turn
+from cni_core import waiting
 from cni_core.errors import (
     CniError,
     InterfaceExists,
@@ -16,13 +17,33 @@ from cni_core.errors import (
     ParentConflict,
     TryAgainLater,
 )
-from cni_core.links import CreateChild, DeleteLink, Link, Operation, Rename, RouteEntry, SetUp
-from cni_core.netns import Sandbox
-from cni_core.rtsocket import KernelError, Request, RtSocket
+from cni_core.family import Family
+from cni_net import link_messages, route_messages
+from cni_net.netns import Sandbox
+from cni_net.observed import Link, RouteEntry
+from cni_net.operations import (
+    AddAddress,
+    AddRoute,
+    CreateChild,
+    CreateDummy,
+    CreateVlan,
+    DeleteAddress,
+    DeleteLink,
+    DeleteRoute,
+    Operation,
+    Rename,
+    SetAlias,
+    SetSysctl,
+    SetUp,
+    describe,
+)
+from cni_net.rtsocket import KernelError, Request, RtSocket
+from cni_net.sysctl import write_sysctls
 
 _MAIN_TABLE = 254
 _BUSY = frozenset({errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOBUFS, errno.ENOMEM})
 _ABSENT = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH})
+_BOTH = (Family.IPV4, Family.IPV6)
 
 
 class NameTaken(LinkFailure):
@@ -30,10 +51,12 @@ class NameTaken(LinkFailure):
 
 
 class Rtnl:
-    """The links, addresses and routes of the namespace in which it was opened."""
+    """The links, addresses and routes of a sandbox, or of the namespace of the thread that opens it."""
 
-    def __init__(self) -> None:
-        self._socket = RtSocket()
+    def __init__(self, sandbox: Sandbox | None = None) -> None:
+        self._sandbox = sandbox
+        with sandbox.entered() if sandbox else contextlib.nullcontext():
+            self._socket = RtSocket()
 
     def close(self) -> None:
         """Close the socket."""
@@ -42,46 +65,44 @@ class Rtnl:
     def find_link(self, *, name: str = "", index: int = 0) -> Link | None:
         """Return a link by its name or index, None if there is none."""
         try:
-            frame = self._socket.get(rtwire.query_link(name, index))
+            frame = self._socket.get(link_messages.query_link(name, index))
         except KernelError as error:
             if error.errno in _ABSENT:
                 return None
             raise _reading_failed(f"look up link {name or index}", error) from error
-        return rtwire.parse_link(frame)
+        return link_messages.parse_link(frame)
 
     def links(self) -> list[Link]:
         """Return every link."""
         try:
-            frames = self._socket.dump(rtwire.query_link("", 0))
+            frames = self._socket.dump(link_messages.query_link("", 0))
         except KernelError as error:
             raise _reading_failed("list links", error) from error
-        return [rtwire.parse_link(frame) for frame in frames]
+        return [link_messages.parse_link(frame) for frame in frames]
 
     def addresses(self, index: int) -> list[str]:
         """Return the addresses of a link, in CIDR form."""
-        from cni_core import rtgeneral
-
         try:
-            frames = self._socket.dump(rtgeneral.query_addresses(index))
+            frames = self._socket.dump(route_messages.query_addresses(index))
         except KernelError as error:
             raise _reading_failed("list addresses", error) from error
-        return [rtgeneral.parse_address(frame) for frame in frames]
+        return [route_messages.parse_address(frame) for frame in frames]
 
-    def routes(self, families: Collection[bool] = (False, True), table: int = 0) -> list[RouteEntry]:
-        """Return unicast routes of the families, by "is IPv6", in a table; 0 for every table."""
+    def routes(self, families: Collection[Family] = _BOTH, table: int = 0) -> list[RouteEntry]:
+        """Return the unicast routes of some families in a table; 0 for every table."""
         found: list[RouteEntry] = []
-        for six in families:
+        for family in families:
             try:
-                frames = self._socket.dump(rtwire.query_routes(ipv6=six, table=table))
+                frames = self._socket.dump(route_messages.query_routes(family, table))
             except KernelError as error:
                 # A kernel without IPv6, or a table without routes.
                 if error.errno in {errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.ENOENT}:
                     continue
                 raise _reading_failed("list routes", error) from error
-            found += _parse_routes(frames)
+            found += [entry for entry in map(route_messages.parse_route, frames) if entry is not None]
         return found
 
-    def default_routes(self, families: Collection[bool] = (False, True)) -> list[RouteEntry]:
+    def default_routes(self, families: Collection[Family] = _BOTH) -> list[RouteEntry]:
         """Return the default routes of the main table, the best first."""
         found = [route for route in self.routes(families, _MAIN_TABLE) if route.dst.endswith("/0")]
         return sorted(found, key=lambda route: route.priority)
@@ -89,10 +110,10 @@ class Rtnl:
     def supports(self, kind: str) -> bool:
         """Tell whether the kernel can make links of a kind, loading its module if it has to.
 
-        Raises LinkFailure for who may not make any, and so is not told.
+        Raises LinkFailure without the right to make links, since the kernel then does not say.
         """
         try:
-            self._socket.change([rtwire.probe_kind(kind)])
+            self._socket.change([link_messages.probe_kind(kind)])
         except KernelError as error:
             if error.errno == errno.EPERM:
                 raise _reading_failed(f"ask for links of kind {kind}", error) from error
@@ -100,33 +121,44 @@ class Rtnl:
         return True
 
     def apply(self, operations: Sequence[Operation]) -> None:
-        """Carry out operations in one batch; raise the error of the first that the kernel refused."""
-        if not operations:
-            return
+        """Carry out operations in their order; raise the error of the first that the kernel refused.
+
+        The kernel goes on after a refused operation of one batch: those between two sysctls are one.
+        """
+        for is_sysctl, group in itertools.groupby(operations, lambda each: isinstance(each, SetSysctl)):
+            if is_sysctl:
+                write_sysctls(self._sandbox, [each for each in group if isinstance(each, SetSysctl)])
+            else:
+                self._change(list(group))
+
+    def _change(self, operations: Sequence[Operation]) -> None:
         # To delete a link the kernel waits for a grace period of RCU, 7 to 20 ms.
         slow = any(isinstance(operation, DeleteLink) for operation in operations)
         try:
-            with turn.aside() if slow else contextlib.nullcontext():
+            with waiting.aside() if slow else contextlib.nullcontext():
                 self._socket.change([_encode(operation) for operation in operations])
         except KernelError as error:
             raise _change_failed(operations[error.position], error) from error
 
 
 def _encode(operation: Operation) -> Request:
-    packed = rtwire.pack(operation)
-    if packed is not None:
-        return packed
-    from cni_core import rtgeneral  # only where it is needed: it imports pyroute2
+    match operation:
+        case Rename() | SetAlias() | SetUp() | DeleteLink():
+            return link_messages.change_link(operation)
+        case CreateChild():
+            return link_messages.create_child(operation)
+        case AddAddress() | DeleteAddress():
+            return route_messages.change_address(operation)
+        case AddRoute():
+            return route_messages.add_route(operation)
+        case DeleteRoute():
+            return route_messages.delete_route(operation)
+        case CreateVlan() | CreateDummy():
+            from cni_net import parent_messages  # only here: it imports pyroute2
 
-    return rtgeneral.encode(operation)
-
-
-def _parse_routes(frames: Sequence[bytes]) -> list[RouteEntry]:
-    if not frames:
-        return []
-    from cni_core import rtgeneral
-
-    return [entry for entry in map(rtgeneral.parse_route, frames) if entry is not None]
+            return parent_messages.create(operation)
+        case SetSysctl():
+            raise AssertionError(operation)  # a file, not a message
 
 
 def _reading_failed(what: str, error: KernelError) -> CniError:
@@ -137,7 +169,7 @@ def _reading_failed(what: str, error: KernelError) -> CniError:
 
 def _change_failed(operation: Operation, error: KernelError) -> CniError:
     """Return the error class for an errno; what EBUSY and the like mean depends on the operation."""
-    msg = f"{operation.describe()}: {os.strerror(error.errno)}"
+    msg = f"{describe(operation)}: {os.strerror(error.errno)}"
     match operation, error.errno:
         case Rename(_, name, _), errno.EEXIST:
             return InterfaceExists(f"add interface {name}: the name is taken in the sandbox")
@@ -159,8 +191,7 @@ def _change_failed(operation: Operation, error: KernelError) -> CniError:
 @contextlib.contextmanager
 def open_rtnl(sandbox: Sandbox | None = None) -> Iterator[Rtnl]:
     """Open the namespace of this thread, or that of a sandbox."""
-    with sandbox.entered() if sandbox else contextlib.nullcontext():
-        rtnl = Rtnl()
+    rtnl = Rtnl(sandbox)
     try:
         yield rtnl
     finally:

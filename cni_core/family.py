@@ -1,0 +1,21 @@
+"""The two families of IP addresses."""
+
+from enum import Enum
+from typing import Self
+
+
+class Family(Enum):
+    """An IP version; its value is the number by which the protocols know it."""
+
+    IPV4 = 4
+    IPV6 = 6
+
+    @classmethod
+    def of(cls, address: str) -> Self:
+        """Return the family of an address, interface or network, as text."""
+        return cls(6 if ":" in address else 4)
+
+    @property
+    def default(self) -> str:
+        """The destination of a default route."""
+        return "0.0.0.0/0" if self is Family.IPV4 else "::/0"

@@ -1,0 +1,72 @@
+"""What a thread does while it waits for something slow, as told by whoever runs the verb.
+
+A one-shot plugin just waits, and ends when it is told to. The agent lets other verbs run meanwhile, and gives
+up what nobody waits for any more. Both act at moments of our own choice instead of an exception at any: what
+was done and what undoes it are never torn apart, and an undo is never cut short.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+from cni_core.errors import TryAgainLater
+
+
+class CallerGone(TryAgainLater):
+    """Nobody waits for the answer any more."""
+
+
+def _nobody_has_gone() -> str:
+    return ""
+
+
+class Waits(NamedTuple):
+    """How a verb waits.
+
+    `aside` is entered for the length of a wait. `gone` returns the reason why nobody wants the answer any
+    more, "" while somebody does.
+    """
+
+    aside: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+    gone: Callable[[], str] = _nobody_has_gone
+
+
+_PATIENT = Waits()
+_mine = threading.local()
+
+
+def _current() -> Waits:
+    waits: Waits = getattr(_mine, "waits", _PATIENT)
+    return waits
+
+
+@contextlib.contextmanager
+def by(waits: Waits) -> Iterator[None]:
+    """Have the block wait in a given way, in this thread."""
+    before = _current()
+    _mine.waits = waits
+    try:
+        yield
+    finally:
+        _mine.waits = before
+
+
+def aside() -> AbstractContextManager[None]:
+    """Return what to enter for the length of something slow: a lock of another process, a deleted link."""
+    return _current().aside()
+
+
+def check() -> None:
+    """Raise CallerGone if nobody waits for what this thread does."""
+    waits = _current()
+    reason = waits.gone()
+    if reason:
+        _mine.waits = waits._replace(gone=_nobody_has_gone)  # once: the undo that follows waits too
+        raise CallerGone(reason)
+
+
+def unwatched() -> AbstractContextManager[None]:
+    """Finish the block whoever waits: it undoes what was done."""
+    return by(_current()._replace(gone=_nobody_has_gone))

@@ -1,0 +1,1 @@
+"""The kernel: rtnetlink messages and socket, operations on links, namespaces, sysctls, announcements."""

@@ -1,0 +1,44 @@
+"""Netlink attributes (netlink(7), NLA_*): packed with their padding, and read back."""
+
+import struct
+import sys
+
+_HEADER = struct.Struct("=HH")
+_TYPE = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """Return one attribute, padded to four bytes."""
+    return _HEADER.pack(_HEADER.size + len(payload), kind) + payload + bytes(-len(payload) % 4)
+
+
+def number(kind: int, value: int) -> bytes:
+    """Return an attribute that holds 32 bits."""
+    return attribute(kind, struct.pack("=I", value))
+
+
+def text(kind: int, value: str) -> bytes:
+    """Return an attribute that holds a string."""
+    return attribute(kind, value.encode() + b"\0")
+
+
+def read(frame: bytes, offset: int = 0) -> dict[int, bytes]:
+    """Return the attributes from an offset of a frame on, or of a nested attribute, by their type."""
+    found = {}
+    while offset + _HEADER.size <= len(frame):
+        length, kind = _HEADER.unpack_from(frame, offset)
+        if length < _HEADER.size:
+            break
+        found[kind & _TYPE] = frame[offset + _HEADER.size : offset + length]
+        offset += (length + 3) & ~3
+    return found
+
+
+def read_text(payload: bytes) -> str:
+    """Read a string."""
+    return payload.rstrip(b"\0").decode(errors="replace")
+
+
+def read_number(payload: bytes) -> int:
+    """Read a number of the machine's byte order, of two bytes or four; 0 if there is none."""
+    return int.from_bytes(payload, sys.byteorder)

@@ -1,0 +1,41 @@
+"""What the kernel shows of a namespace, as plain values."""
+
+from typing import NamedTuple
+
+
+class Link(NamedTuple):
+    """A network interface as the kernel shows it.
+
+    `parent_index` is what the link is stacked on, 0 for none; `parent_elsewhere` says that this index
+    belongs to another namespace. Fields that the kind does not have are empty. MTU in bytes.
+    """
+
+    ifindex: int
+    name: str
+    mac: str
+    mtu: int
+    up: bool
+    carrier: bool
+    loopback: bool
+    kind: str = ""
+    alias: str = ""
+    parent_index: int = 0
+    parent_elsewhere: bool = False
+    vlan_id: int = 0
+    vlan_protocol: str = ""
+    mode: str = ""
+    flag: str = ""
+
+
+class RouteEntry(NamedTuple):
+    """A route of the kernel. `dst` in CIDR form, `gateway` "" for a device route."""
+
+    dst: str
+    gateway: str
+    oif: int
+    table: int
+    priority: int = 0
+    scope: int = 0
+    mtu: int = 0
+    advmss: int = 0
+    protocol: int = 0

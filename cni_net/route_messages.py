@@ -1,0 +1,121 @@
+"""The messages of addresses and routes, packed and read directly.
+
+Layouts: rtnetlink(7), linux/if_addr.h, linux/rtnetlink.h. Why not by pyroute2: see cni_net.link_messages.
+"""
+
+import ipaddress
+import socket
+import struct
+
+from cni_core.family import Family
+from cni_net.attributes import attribute, number, read, read_number
+from cni_net.observed import RouteEntry
+from cni_net.operations import AddAddress, AddRoute, DeleteAddress, DeleteRoute
+from cni_net.rtsocket import APPEND, CREATE, EXCL, HEADER_BYTES, Request
+
+_RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
+_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
+_IFA_F_NODAD = 0x2
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_METRICS, _RTA_TABLE = 1, 4, 5, 6, 8, 15
+_RTAX_MTU, _RTAX_ADVMSS = 2, 8
+_RTNH_F_ONLINK, _RTPROT_STATIC, _RTN_UNICAST = 0x4, 4, 1
+_RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RT_SCOPE_NOWHERE = 0, 253, 255
+_RT_TABLE_MAIN, _TABLES_IN_HEADER = 254, 256
+_AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+_ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - a destination
+_POINT_TO_POINT = 31  # RFC 3021: a /31 has no broadcast address
+
+_IFADDR = struct.Struct("=BBBBI")  # family, prefixlen, flags, scope, index
+_RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
+
+
+def change_address(operation: AddAddress | DeleteAddress) -> Request:
+    """Return the request that adds or deletes an address; a new IPv6 one is not probed for duplicates."""
+    interface = ipaddress.ip_interface(operation.address)
+    own, prefix = interface.ip.packed, interface.network.prefixlen
+    family = Family.of(operation.address)
+    body = _IFADDR.pack(_AF[family], prefix, 0, 0, operation.ifindex)
+    body += attribute(_IFA_LOCAL, own) + attribute(_IFA_ADDRESS, own)
+    if isinstance(operation, DeleteAddress):
+        return Request(_RTM_DELADDR, 0, body)
+    if family is Family.IPV6:
+        body += number(_IFA_FLAGS, _IFA_F_NODAD)
+    elif prefix < _POINT_TO_POINT:
+        body += attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
+    return Request(_RTM_NEWADDR, CREATE | EXCL, body)
+
+
+def query_addresses(index: int) -> Request:
+    """Return the query of a link's addresses."""
+    return Request(_RTM_GETADDR, 0, _IFADDR.pack(0, 0, 0, 0, index))
+
+
+def parse_address(frame: bytes) -> str:
+    """Read an address, in CIDR form, from a reply."""
+    family, prefix, _flags, _scope, _index = _IFADDR.unpack_from(frame, HEADER_BYTES)
+    found = read(frame, HEADER_BYTES + _IFADDR.size)
+    packed = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
+    return f"{socket.inet_ntop(family, packed)}/{prefix}"
+
+
+def add_route(route: AddRoute) -> Request:
+    """Return the request that adds a route."""
+    scope = _RT_SCOPE_UNIVERSE if route.gateway else _RT_SCOPE_LINK
+    scope = scope if route.scope is None else route.scope
+    flags = _RTNH_F_ONLINK if route.onlink else 0
+    body = _route(route, (_RTPROT_STATIC, scope, _RTN_UNICAST, flags))
+    metrics = ((_RTAX_MTU, route.mtu), (_RTAX_ADVMSS, route.advmss))
+    given = b"".join(number(kind, value) for kind, value in metrics if value is not None)
+    return Request(_RTM_NEWROUTE, CREATE | APPEND, body + (attribute(_RTA_METRICS, given) if given else b""))
+
+
+def delete_route(route: DeleteRoute) -> Request:
+    """Return the request that deletes a route, whoever made it and in whatever scope."""
+    return Request(_RTM_DELROUTE, 0, _route(route, (0, _RT_SCOPE_NOWHERE, 0, 0)))
+
+
+def _route(route: AddRoute | DeleteRoute, end_of_header: tuple[int, int, int, int]) -> bytes:
+    """Return header and key of a route; protocol, scope, type and flags are given."""
+    destination = ipaddress.ip_network(route.dst, strict=False)
+    table = _RT_TABLE_MAIN if route.table is None else route.table
+    in_header = table if table < _TABLES_IN_HEADER else 0
+    family, prefix = _AF[Family.of(route.dst)], destination.prefixlen
+    body = _RTMSG.pack(family, prefix, 0, 0, in_header, *end_of_header)
+    body += number(_RTA_TABLE, table) + number(_RTA_OIF, route.ifindex)
+    if prefix:
+        body += attribute(_RTA_DST, destination.network_address.packed)
+    if route.gateway:
+        body += attribute(_RTA_GATEWAY, ipaddress.ip_address(route.gateway).packed)
+    if route.priority is not None:
+        body += number(_RTA_PRIORITY, route.priority)
+    return body
+
+
+def query_routes(family: Family, table: int) -> Request:
+    """Return the query of a family's routes in a table, 0 for every table."""
+    body = _RTMSG.pack(_AF[family], 0, 0, 0, 0, 0, 0, 0, 0)
+    return Request(_RTM_GETROUTE, 0, body + (number(_RTA_TABLE, table) if table else b""))
+
+
+def parse_route(frame: bytes) -> RouteEntry | None:
+    """Read a route from a reply; None for one that is not unicast, or without a single device."""
+    family, length, _src, _tos, in_header, protocol, scope, kind, _flags = _RTMSG.unpack_from(
+        frame, HEADER_BYTES
+    )
+    found = read(frame, HEADER_BYTES + _RTMSG.size)
+    if kind != _RTN_UNICAST or _RTA_OIF not in found:
+        return None
+    metrics = read(found.get(_RTA_METRICS, b""))
+    to, via = found.get(_RTA_DST), found.get(_RTA_GATEWAY)
+    return RouteEntry(
+        dst=f"{socket.inet_ntop(family, to) if to else _ANY[family]}/{length}",
+        gateway=socket.inet_ntop(family, via) if via else "",
+        oif=read_number(found[_RTA_OIF]),
+        table=read_number(found.get(_RTA_TABLE, b"")) or in_header,
+        priority=read_number(found.get(_RTA_PRIORITY, b"")),
+        scope=scope,
+        mtu=read_number(metrics.get(_RTAX_MTU, b"")),
+        advmss=read_number(metrics.get(_RTAX_ADVMSS, b"")),
+        protocol=protocol,
+    )

@@ -146,8 +146,9 @@ class _State:
             for family, value in ((used, usage.used), (size, usage.size), (free, usage.free)):
                 family.add_metric([usage.pool, usage.subnet], value)
         parents = GaugeMetricFamily("cni_parent_users", "Pod interfaces on a parent.", labels=["parent"])
-        for parent, users in Ledger().parents():
-            parents.add_metric([parent], users)
+        ledger = Ledger()
+        for parent in ledger.parents():
+            parents.add_metric([parent], sum(1 for _user in ledger.attachments(parent)))
         return [used, size, free, parents]
 
 

@@ -29,12 +29,13 @@ def make_directory(path: str) -> bool:
     raise IoFailure(f"create {path}: {reason}")
 
 
-def write_file(path: str, text: str, *, durable: bool = False) -> None:
+def write_file(path: str, text: str, *, durable: bool = False, temporary: str = "") -> None:
     """Replace a file by rename(2); a reader sees the old text or the new, after lost power too if `durable`.
 
-    The temporary name is fixed: every writer holds the lock of the directory, and a leftover is overwritten.
+    The temporary file is `.new` beside it: every writer holds the lock of the directory, and a leftover is
+    overwritten. One who does not hold it names a `temporary` of its own, on the same file system.
     """
-    temporary = os.path.join(os.path.dirname(path), ".new")
+    temporary = temporary or os.path.join(os.path.dirname(path), ".new")
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:

@@ -1,7 +1,7 @@
 """The entry point of cni-vlan. Here, and only here, cni-ipam is wired in as a built-in delegate."""
 
 from cni_core import plugin
-from cni_core.call import Call
+from cni_core.call import AttachmentKey, Call
 from cni_core.context import Commands, Context
 from cni_core.events import Finished, StageEnded
 
@@ -34,11 +34,14 @@ def command_line() -> None:
     from cni_ipam import config, inventory
     from cni_ipam.store import DATA_DIR
     from cni_vlan.cli import IpamTools, tool
-    from cni_vlan.inventory import Lease
+    from cni_vlan.node import HeldLease
 
-    def leases() -> list[Lease]:
+    def leases() -> list[HeldLease]:
         owners = {held.owner.key: held.owner for held in inventory.leases(DATA_DIR, void=False)}
-        return [Lease(owner.network, key, owner.addresses) for key, owner in owners.items()]
+        return [
+            HeldLease(owner.network, AttachmentKey.parse(key), owner.addresses)
+            for key, owner in owners.items()
+        ]
 
     tool(prog_name="cni-vlan", obj=IpamTools({"cni-ipam": config.parse}, leases))
 

@@ -6,7 +6,7 @@ from cni_core.context import Context
 from cni_core.errors import InterfaceExists, InvalidConfig, UplinkMissing
 from cni_core.events import stage_ended
 from cni_core.family import Family
-from cni_core.result import Result
+from cni_core.result import LATEST, Result, render_result
 from cni_core.undo import Undo
 from cni_net.observed import Link
 from cni_net.operations import DeleteLink, Rename
@@ -14,6 +14,7 @@ from cni_net.rtnl import Rtnl
 from cni_vlan import guards, parent, plan
 from cni_vlan.attachment import Attachment, child_alias, temporary_name
 from cni_vlan.events import Attached
+from cni_vlan.records import AttachmentRecord, lasting_conf
 from cni_vlan.world import World, open_world, previous_result, resolve
 
 
@@ -37,10 +38,27 @@ def add(call: Call, context: Context) -> Result:
         undo.push(lambda: _delete_link(world.inside, child))  # before its addresses are given back
         result = _configure(attachment, child, world, ipam)
         context.emit(stage_ended("configure"))
+        answer = plan.complete(attachment, child, call.netns, result, previous)
+        if not attachment.link_in_container:
+            record = _record(call, attachment)._replace(result=render_result(answer, LATEST))
+            world.host.ledger.complete(record)
     addresses = tuple(ip.address for ip in result.ips)
     announce = 0 if attachment.layer3 else attachment.announce
     context.emit(Attached(call.key, call.network, child.mac, addresses, announce))
-    return plan.complete(attachment, child, call.netns, result, previous)
+    return answer
+
+
+def _record(call: Call, attachment: Attachment) -> AttachmentRecord:
+    """Return what is recorded of the attachment before it exists."""
+    return AttachmentRecord(
+        call.key,
+        call.network,
+        attachment.parent.name,
+        attachment.mac,
+        call.pod,
+        call.netns,
+        lasting_conf(call.conf),
+    )
 
 
 def _take_parent(attachment: Attachment, call: Call, world: World, undo: Undo) -> Link:
@@ -53,8 +71,9 @@ def _take_parent(attachment: Attachment, call: Call, world: World, undo: Undo) -
             )
         guards.check_mtu(attachment, link)
         return link
-    link = parent.take(world.host, attachment, call.key.text, call.pod.label)
-    undo.push(lambda: parent.release(world.host, attachment.network, call.key.text))
+    record = _record(call, attachment)
+    link = parent.take(world.host, attachment, record)
+    undo.push(lambda: parent.release(world.host, record))
     return link
 
 
@@ -63,12 +82,12 @@ def _create_child(attachment: Attachment, link: Link, call: Call, world: World, 
 
     The kernel first makes it in the namespace of the request, where eth0 is taken on any host.
     """
-    temporary = temporary_name(call.key.text)
+    temporary = temporary_name(call.key)
     world.below(attachment).apply([plan.child(attachment, link, temporary, world.sandbox.fd)])
     undo.push(lambda: _delete_named(world.inside, temporary))
     child = world.inside.find_link(name=temporary)
     if child is None:
-        raise UplinkMissing(f"create {call.ifname}: it vanished as soon as it was there")
+        raise UplinkMissing(f"create {call.ifname}: it disappeared right after it was created")
     alias = child_alias(attachment.network, call.container_id)
     world.inside.apply([Rename(child.ifindex, call.ifname, alias)])
     undo.push(lambda: _delete_link(world.inside, child))

@@ -7,6 +7,8 @@ from cni_core.errors import CheckFailed, CniError, InvalidConfig
 from cni_core.result import Result
 from cni_vlan import verify
 from cni_vlan.attachment import Attachment
+from cni_vlan.parent import recorded
+from cni_vlan.parents import Vlan
 from cni_vlan.world import World, open_world, previous_result, resolve
 
 
@@ -26,7 +28,7 @@ def check(call: Call, context: Context) -> None:
         except CniError as error:
             found.append(verify.lease_mismatch(error))
     with open_world(call, context) as world:
-        attachment = resolve(attachment, world)
+        attachment = _as_attached(attachment, call, world)
         observed = _observe(attachment, call.ifname, world)
     found += verify.mismatches(attachment, expected, index, observed)
     if found:
@@ -40,6 +42,20 @@ def _our_interface(call: Call, expected: Result) -> int:
     raise CheckFailed(f"check {call.ifname}: prevResult has no such interface in {call.netns}")
 
 
+def _as_attached(attachment: Attachment, call: Call, world: World) -> Attachment:
+    """Return the attachment with the parent it was made on.
+
+    A chained plugin's parent came from the result before ADD, and that of `auto` from a default route that
+    may be another one by now: neither can be found out again, and the pod does not care.
+    """
+    announced = None if attachment.link_in_container else world.host.ledger.find(call.network, call.key)
+    if announced is None:
+        return resolve(attachment, world)
+    if announced.parent == attachment.parent.name:
+        return attachment
+    return attachment._replace(parent=recorded(world.host.ledger, announced.parent))
+
+
 def _observe(attachment: Attachment, ifname: str, world: World) -> verify.Observed:
     rtnl = world.below(attachment)
     link = world.inside.find_link(name=ifname)
@@ -47,7 +63,7 @@ def _observe(attachment: Attachment, ifname: str, world: World) -> verify.Observ
     return verify.Observed(
         link,
         rtnl.find_link(name=wanted.name),
-        rtnl.find_link(name=wanted.uplink.name) if wanted.uplink else None,
+        rtnl.find_link(name=wanted.uplink.name) if isinstance(wanted, Vlan) else None,
         tuple(world.inside.addresses(link.ifindex)) if link else (),
         tuple(world.inside.routes()) if link else (),
     )

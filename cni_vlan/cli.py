@@ -9,11 +9,12 @@ import click
 
 from cni_core.errors import CniError
 from cni_net.rtnl import open_rtnl
-from cni_vlan import convert, doctor, inventory, netdir
-from cni_vlan.doctor import Finding, Node, Verdict
-from cni_vlan.inventory import Lease, ParentUse
+from cni_vlan import convert, doctor, netdir
+from cni_vlan import node as nodes
+from cni_vlan.doctor import Finding, Subject, Verdict
 from cni_vlan.ledger import Ledger
 from cni_vlan.netdir import CONF_DIR, NetworkFile, Parsers
+from cni_vlan.node import HeldLease, ParentUse
 
 SOCKET = "/run/cni-vlan/agent.sock"
 _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
@@ -25,7 +26,7 @@ class IpamTools(NamedTuple):
     """What the entry point brings of cni-ipam: parsers of its configuration, and the leases of this boot."""
 
     parsers: Parsers
-    leases: Callable[[], Sequence[Lease]]
+    leases: Callable[[], Sequence[HeldLease]]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -106,7 +107,8 @@ def _put(network: dict[str, Any], directory: str | None) -> None:
 def networks(ipam: IpamTools, conf_dir: str, *, as_json: bool) -> None:
     """Show the networks on this node: parents, VLANs, pods, addresses."""
     try:
-        parents = inventory.attached(Ledger(), ipam.leases())
+        with open_rtnl() as rtnl:
+            parents = nodes.parents_in_use(nodes.read_node(rtnl, Ledger(), ipam.leases()))
         files = list(netdir.read_directory(conf_dir, ipam.parsers))
     except CniError as error:
         raise click.ClickException(error.msg) from error
@@ -116,7 +118,7 @@ def networks(ipam: IpamTools, conf_dir: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"parents": [_parent_json(p) for p in parents], "idle": idle}, indent=2))
         return
-    for line in inventory.tree(parents, idle):
+    for line in nodes.tree(parents, idle):
         click.echo(line)
 
 
@@ -138,7 +140,8 @@ def look_over(ipam: IpamTools, conf_dir: str, agent: str, *, as_json: bool) -> N
     try:
         with open_rtnl() as rtnl:
             files = list(netdir.read_directory(conf_dir, ipam.parsers))
-            found = doctor.examine(Node(rtnl, Ledger(), files, ipam.leases(), agent))
+            node = nodes.read_node(rtnl, Ledger(), ipam.leases())
+            found = doctor.examine(Subject(rtnl, node, files, agent))
     except CniError as error:
         raise click.ClickException(error.msg) from error
     if as_json:

@@ -13,20 +13,21 @@ from cni_core.ifname import IFNAME_BYTES, ifname_problem
 from cni_core.netconf import DnsKeys, load
 from cni_core.result import parse_dns
 from cni_net.operations import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
-from cni_vlan.attachment import (
+from cni_vlan.attachment import IPAM_TIMEOUT_S, Attachment, Claim, Ipam
+from cni_vlan.parents import (
     AUTO,
+    DEFAULT_PROTOCOL,
     VLAN_IDS,
-    Attachment,
-    Claim,
-    Ipam,
+    Existing,
     Parent,
+    Vlan,
     isolated_parent,
+    levels,
     parse_parent,
-    vlan_parent,
+    vlan_on,
 )
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_IPAM_TIMEOUT_S = 30.0
 _TIMEOUT_MAX_S = 600.0
 _ANNOUNCEMENTS = 3
 _MTU_MAX = 65535
@@ -42,6 +43,7 @@ class Schema(TypedDict, total=False):
     vlan: int
     vlanId: int
     vlanProtocol: Literal["802.1q", "802.1ad"]
+    uplinkVlanProtocol: Literal["802.1q", "802.1ad"]
     mode: str
     macvlan_mode: str
     ipvlan_mode: str
@@ -91,7 +93,7 @@ def parse(call: Call, warn: Callable[[str], None]) -> Attachment:
         link_in_container=conf.get("linkInContainer", False),
         announce=conf.get("announce", _ANNOUNCEMENTS),
         accept_ra=conf.get("acceptRA", False),
-        ipam=_ipam(ipam, conf.get("ipamTimeout", _IPAM_TIMEOUT_S)),
+        ipam=_ipam(ipam, conf.get("ipamTimeout", IPAM_TIMEOUT_S)),
         dns=parse_dns(conf["dns"]) if "dns" in conf else None,
     )
 
@@ -118,7 +120,8 @@ def _claim(conf: Schema, problems: list[str]) -> Claim:
 def _parent(conf: Schema, call: Call, driver: str, problems: list[str]) -> Parent:
     name = conf.get("parent") or conf.get("master") or _chained_parent(call, problems)
     vlan = conf.get("vlan", conf.get("vlanId"))
-    protocol = conf.get("vlanProtocol", "802.1q")
+    protocol = conf.get("vlanProtocol", DEFAULT_PROTOCOL)
+    uplink_protocol = conf.get("uplinkVlanProtocol", "")
     internal = conf.get("internal", False)
     if internal or not name:
         if vlan is not None and not internal:
@@ -128,22 +131,22 @@ def _parent(conf: Schema, call: Call, driver: str, problems: list[str]) -> Paren
         problems.append("parent lo: the loopback interface cannot carry a macvlan or ipvlan")
     if any(c in "/:" or c.isspace() for c in name):
         problems.append(f"parent {name}: interface name {ifname_problem(name[:IFNAME_BYTES])}")
-    parent = Parent(AUTO) if name == AUTO else parse_parent(name, protocol)
+    own = protocol if vlan is None else uplink_protocol or DEFAULT_PROTOCOL
+    parent: Parent = Existing(AUTO) if name == AUTO else parse_parent(name, own, uplink_protocol)
     if vlan is not None:
-        parent = vlan_parent(parent, vlan, protocol)
-    problems += _parent_problems(parent)
+        parent = vlan_on(parent, vlan, protocol, uplink_protocol)
+    problems += [problem for level in levels(parent) for problem in _level_problems(level)]
     return parent
 
 
-def _parent_problems(parent: Parent) -> list[str]:
-    """Return what cannot work in a parent, whatever the node: VLAN ids out of range, names too long."""
-    if parent.uplink is None:
-        too_long = len(parent.name.encode()) > IFNAME_BYTES
-        return [f"parent {parent.name}: longer than {IFNAME_BYTES} bytes"] if too_long else []
-    found = _parent_problems(parent.uplink)
-    if parent.vlan_id not in VLAN_IDS:
-        found.append(f"vlan {parent.vlan_id} on {parent.uplink.name}: a VLAN id is 1 to 4094")
-    return found
+def _level_problems(level: Parent) -> list[str]:
+    """Return what cannot work whatever the node: a VLAN id out of range, a name too long."""
+    if isinstance(level, Vlan):
+        if level.vlan_id not in VLAN_IDS:
+            return [f"vlan {level.vlan_id} on {level.uplink.name}: a VLAN id is 1 to 4094"]
+    elif len(level.name.encode()) > IFNAME_BYTES:
+        return [f"parent {level.name}: longer than {IFNAME_BYTES} bytes"]
+    return []
 
 
 def _chained_parent(call: Call, problems: list[str]) -> str:
@@ -154,7 +157,7 @@ def _chained_parent(call: Call, problems: list[str]) -> str:
     names = [name for item in interfaces if (name := section(item, "name"))]
     if len(names) == 1:
         return str(names[0])
-    problems.append(f"parent: chained after a result with {len(names)} interfaces, so name one")
+    problems.append(f"parent: required, since prevResult has {len(names)} interfaces")
     return ""
 
 
@@ -185,7 +188,7 @@ def _number_problems(conf: Schema) -> list[str]:
         ("mtu", conf.get("mtu", 0), 0, _MTU_MAX),
         ("bcqueuelen", conf.get("bcqueuelen", 0), 0, _QUEUE_MAX),
         ("announce", conf.get("announce", _ANNOUNCEMENTS), 0, _ANNOUNCEMENTS),
-        ("ipamTimeout", conf.get("ipamTimeout", _IPAM_TIMEOUT_S), 0.1, _TIMEOUT_MAX_S),
+        ("ipamTimeout", conf.get("ipamTimeout", IPAM_TIMEOUT_S), 0.1, _TIMEOUT_MAX_S),
     )
     return [
         f"{key} {value}: must be {low:g} to {high:g}"

@@ -10,41 +10,61 @@ from cni_net.observed import Link
 from cni_net.operations import DeleteLink
 from cni_net.rtnl import open_rtnl
 from cni_vlan import parent
-from cni_vlan.attachment import child_alias, temporary_name
+from cni_vlan.attachment import IPAM_TIMEOUT_S, child_alias, temporary_name
 from cni_vlan.events import Detached
 from cni_vlan.ledger import Ledger
 from cni_vlan.parent import Host
-
-_IPAM_TIMEOUT_S = 30.0
+from cni_vlan.records import AttachmentRecord, lasting_conf
 
 
 def delete(call: Call, context: Context) -> None:
-    """Detach: link, then lease, then parent; each whatever the one before did."""
+    """Detach: link, then lease, then parent; each whatever became of the one before.
+
+    The record of the attachment decides, not the configuration, which may have changed since ADD.
+    """
+    ledger = Ledger()
+    announced = ledger.find(call.network, call.key)
     failures = Failures()
     with failures.gathered():
         _delete_child(call, context)
     context.emit(stage_ended("link"))
-    ipam_type = _ipam_type(call)
-    if ipam_type:
-        with failures.gathered():
-            delegate.ipam_run(call, context, ipam_type, "DEL", _timeout_s(call))
+    with failures.gathered():
+        _release_addresses(_as_recorded(call, announced.record if announced else None), context)
     context.emit(stage_ended("lease"))
-    with failures.gathered(), open_rtnl() as rtnl:
-        parent.release(Host(rtnl, Ledger()), call.network, call.key.text)
+    if announced is not None:
+        with failures.gathered(), open_rtnl() as rtnl:
+            record = announced.record or AttachmentRecord(call.key, call.network, announced.parent)
+            parent.release(Host(rtnl, ledger), record)
     context.emit(stage_ended("parent"))
     failures.raise_first()
     context.emit(Detached(call.key, call.network))
 
 
-def _ipam_type(call: Call) -> str:
+def _as_recorded(call: Call, record: AttachmentRecord | None) -> Call:
+    """Return a call with the IPAM section that the addresses came from."""
+    if record is None or not record.conf:
+        return call
+    conf = {key: value for key, value in call.conf.items() if key not in {"ipam", "ipamTimeout"}}
+    recorded = {key: record.conf[key] for key in ("ipam", "ipamTimeout") if key in record.conf}
+    return call._replace(
+        command="DEL",
+        conf=conf | recorded,
+        container_id=record.key.container_id,
+        ifname=record.key.ifname,
+        netns=record.sandbox or call.netns,
+    )
+
+
+def _release_addresses(call: Call, context: Context) -> None:
     ipam_type = section(call.conf, "ipam", "type")
-    return ipam_type if isinstance(ipam_type, str) else ""
+    if isinstance(ipam_type, str) and ipam_type:
+        delegate.ipam_run(call, context, ipam_type, "DEL", _timeout_s(call))
 
 
 def _timeout_s(call: Call) -> float:
     """Return the deadline for IPAM without validating the configuration."""
     value = call.conf.get("ipamTimeout")
-    return float(value) if isinstance(value, int | float) and value > 0 else _IPAM_TIMEOUT_S
+    return float(value) if isinstance(value, int | float) and value > 0 else IPAM_TIMEOUT_S
 
 
 def _delete_child(call: Call, context: Context) -> None:
@@ -54,7 +74,7 @@ def _delete_child(call: Call, context: Context) -> None:
     try:
         with open_sandbox(call.netns, context.sandbox_fd, own_allowed=call.sandbox_may_be_own) as sandbox:
             with open_rtnl(sandbox) as inside:
-                for name in (call.ifname, temporary_name(call.key.text)):
+                for name in (call.ifname, temporary_name(call.key)):
                     link = inside.find_link(name=name)
                     if link is not None and _is_ours(link, call):
                         inside.apply([DeleteLink(link.ifindex, link.name)])
@@ -70,18 +90,34 @@ def _is_ours(link: Link, call: Call) -> bool:
 
 def gc(call: Call, context: Context) -> None:
     """Release the attachments of this network that are not in the valid list; no list is no information."""
-    keys = valid_attachments(call.conf)
-    valid = None if keys is None else {key.text for key in keys}
+    valid = valid_attachments(call.conf)
     failures = Failures()
     if valid is not None:
         with open_rtnl() as rtnl:
             host = Host(rtnl, Ledger())
             for key in list(host.ledger.keys(call.network)):
                 if key not in valid:
-                    with failures.gathered():
-                        parent.release(host, call.network, key)
-    ipam_type = _ipam_type(call)
-    if ipam_type:
+                    _collect(
+                        host,
+                        call._replace(container_id=key.container_id, ifname=key.ifname),
+                        context,
+                        failures,
+                    )
+    ipam_type = section(call.conf, "ipam", "type")
+    if isinstance(ipam_type, str) and ipam_type:
         with failures.gathered():
             delegate.ipam_run(call, context, ipam_type, "GC", _timeout_s(call))
     failures.raise_first()
+
+
+def _collect(host: Host, call: Call, context: Context, failures: Failures) -> None:
+    """Release one attachment: its addresses too, if they came from elsewhere than GC looks."""
+    announced = host.ledger.find(call.network, call.key)
+    if announced is None:
+        return
+    record = announced.record
+    if record is not None and record.conf and record.conf.get("ipam") != lasting_conf(call.conf).get("ipam"):
+        with failures.gathered():
+            _release_addresses(_as_recorded(call, record), context)
+    with failures.gathered():
+        parent.release(host, record or AttachmentRecord(call.key, call.network, announced.parent))

@@ -8,13 +8,16 @@ from itertools import combinations
 from typing import NamedTuple
 
 from cni_core import libcni
+from cni_core.call import AttachmentKey
 from cni_core.errors import CniError
 from cni_net.rtnl import Rtnl
 from cni_vlan import guards
-from cni_vlan.attachment import ALIAS, Attachment
-from cni_vlan.inventory import Lease
-from cni_vlan.ledger import OURS, Ledger
+from cni_vlan.attachment import Attachment
 from cni_vlan.netdir import NetworkFile
+from cni_vlan.node import NodeState
+from cni_vlan.parent_decision import is_ours
+from cni_vlan.parents import Isolated, Vlan
+from cni_vlan.records import OURS
 from cni_vlan.status import check_uplink
 
 _KINDS = {"macvlan": "macvlan", "ipvlan": "ipvlan", "vlan": "8021q", "dummy": "dummy"}  # and their modules
@@ -37,31 +40,30 @@ class Finding(NamedTuple):
     advice: str = ""
 
 
-class Node(NamedTuple):
+class Subject(NamedTuple):
     """What is looked at."""
 
     rtnl: Rtnl
-    ledger: Ledger
+    node: NodeState
     files: Sequence[NetworkFile]
-    leases: Sequence[Lease]
     agent: str
 
     @property
-    def attachments(self) -> list[Attachment]:
+    def wanted(self) -> list[Attachment]:
         """What the valid files ask for."""
         return [attachment for file in self.files for attachment in file.attachments]
 
 
-def examine(node: Node) -> list[Finding]:
+def examine(subject: Subject) -> list[Finding]:
     """Return what was found, in the order in which things depend on each other."""
     checks = (kernel, configurations, uplinks, sharing, parents, sandboxes, agent)
-    return [finding for check in checks for finding in check(node)]
+    return [finding for check in checks for finding in check(subject)]
 
 
-def kernel(node: Node) -> Iterator[Finding]:
+def kernel(subject: Subject) -> Iterator[Finding]:
     """Look whether the kernel has each link kind; one that no network needs is only worth a warning."""
-    needed = {kind for attachment in node.attachments for kind in _kinds(attachment)}
-    missing = [kind for kind in _KINDS if not node.rtnl.supports(kind)]
+    needed = {kind for attachment in subject.wanted for kind in _kinds(attachment)}
+    missing = [kind for kind in _KINDS if not subject.rtnl.supports(kind)]
     there = [kind for kind in _KINDS if kind not in missing]
     if there:
         yield Finding(Verdict.OK, "kernel", f"has {', '.join(there)}")
@@ -73,17 +75,19 @@ def kernel(node: Node) -> Iterator[Finding]:
 
 def _kinds(attachment: Attachment) -> Iterator[str]:
     yield attachment.claim.driver
-    if attachment.parent.uplink is not None:
+    if isinstance(attachment.parent, Vlan):
         yield "vlan"
-    if attachment.parent.isolated_network:
+    if isinstance(attachment.parent, Isolated):
         yield "dummy"
 
 
-def configurations(node: Node) -> Iterator[Finding]:
+def configurations(subject: Subject) -> Iterator[Finding]:
     """Tell what is wrong with each file."""
-    if not node.files:
-        yield Finding(Verdict.WARN, "networks", "no file configures one", "see manifests/networks")
-    for file in node.files:
+    if not subject.files:
+        yield Finding(
+            Verdict.WARN, "networks", "no file configures one", "write one: docs/quickstart.md has examples"
+        )
+    for file in subject.files:
         name = os.path.basename(file.path)
         yield from (Finding(Verdict.FAIL, name, text, "correct the file") for text in file.problems)
         yield from (Finding(Verdict.WARN, name, text, "correct the file") for text in file.warnings)
@@ -92,13 +96,13 @@ def configurations(node: Node) -> Iterator[Finding]:
             yield Finding(Verdict.OK, name, f"configures {networks}")
 
 
-def uplinks(node: Node) -> Iterator[Finding]:
+def uplinks(subject: Subject) -> Iterator[Finding]:
     """Look whether pods could be attached now."""
-    for attachment in node.attachments:
+    for attachment in subject.wanted:
         if attachment.link_in_container:
             continue
         try:
-            check_uplink(attachment, node.rtnl)
+            check_uplink(attachment, subject.rtnl)
         except CniError as error:
             advice = "no pod can be attached to it: plug it in, bring it up, or correct parent"
             yield Finding(Verdict.FAIL, attachment.network, error.msg.partition(": ")[2], advice)
@@ -106,86 +110,83 @@ def uplinks(node: Node) -> Iterator[Finding]:
             yield Finding(Verdict.OK, attachment.network, f"parent {attachment.parent.name} can be used")
 
 
-def sharing(node: Node) -> Iterator[Finding]:
+def sharing(subject: Subject) -> Iterator[Finding]:
     """Find networks that cannot have pods on one parent at once, by their files or by the pods that run."""
     advice = "use the same mode, or another VLAN"
-    for one, other in combinations(node.attachments, 2):
+    for one, other in combinations(subject.wanted, 2):
         reason = guards.sharing_conflict(one.claim, other.claim)
         if reason and one.parent.name == other.parent.name:
             text = f"{one.network} is {one.claim.describe()}, {other.network}"
             text += f" {other.claim.describe()}: {reason}"
             yield Finding(Verdict.FAIL, one.parent.name, text, advice)
-    for attachment in node.attachments:
+    for attachment in subject.wanted:
         parent = attachment.parent.name
-        state = node.ledger.state(parent)
-        if state is None or state.claim is None or not node.ledger.has_users(parent):
+        record = subject.node.parents.get(parent)
+        if record is None or record.claim is None or not subject.node.on(parent):
             continue
-        reason = guards.sharing_conflict(attachment.claim, state.claim)
-        passthru = state.claim.mode == "passthru" == attachment.claim.mode  # its one pod may be ours
+        reason = guards.sharing_conflict(attachment.claim, record.claim)
+        passthru = record.claim.mode == "passthru" == attachment.claim.mode  # its one pod may be ours
         if reason and not passthru:
-            text = f"pods use it as {state.claim.describe()}, {attachment.network} asks for"
+            text = f"pods use it as {record.claim.describe()}, {attachment.network} asks for"
             text += f" {attachment.claim.describe()}: {reason}"
             yield Finding(Verdict.FAIL, parent, text, f"new pods wait until those have gone; or {advice}")
 
 
-def parents(node: Node) -> Iterator[Finding]:
+def parents(subject: Subject) -> Iterator[Finding]:
     """Find parents without links, and links without records."""
-    known = dict(node.ledger.parents())
-    links = {link.name: link for link in node.rtnl.links()}
-    for parent, users in sorted(known.items()):
-        state = node.ledger.state(parent)
-        if state is None:
-            continue  # of an earlier boot: void, and removed when met
-        if parent not in links and users:
+    node = subject.node
+    for name, record in sorted(node.parents.items()):
+        users = len(node.on(name))
+        if name not in node.links and users:
             advice = "recreate these pods; the next one makes the parent again"
-            yield Finding(Verdict.FAIL, parent, f"is gone, and cuts {users} pods off", advice)
-        elif parent in links and not (users or node.ledger.has_vlans(parent)) and state.link == OURS:
-            advice = f"the next pod on it takes it along; or: ip link delete {parent}"
-            yield Finding(Verdict.WARN, parent, "is a leftover without pods", advice)
+            yield Finding(Verdict.FAIL, name, f"is gone, and cuts {users} pods off", advice)
+        elif name in node.links and not (users or node.carries_vlans(name)) and record.link == OURS:
+            advice = f"will be removed with its next user; or: ip link delete {name}"
+            yield Finding(Verdict.WARN, name, "is left over, and carries no pod", advice)
         elif users:
-            yield Finding(Verdict.OK, parent, f"carries {users} pod interface" + "s" * (users != 1))
-    for name, link in sorted(links.items()):
-        if link.alias.startswith(f"{ALIAS} parent:") and name not in known:
+            yield Finding(Verdict.OK, name, f"carries {users} pod interface" + "s" * (users != 1))
+    for name, link in sorted(node.links.items()):
+        if is_ours(link) and name not in node.parents:
             advice = f"if no pod is on it: ip link delete {name}"
-            yield Finding(Verdict.WARN, name, "was created for pods, and no record says for which", advice)
+            yield Finding(Verdict.WARN, name, "was created for pods, but has no record of its users", advice)
 
 
-def sandboxes(node: Node) -> Iterator[Finding]:
+def sandboxes(subject: Subject) -> Iterator[Finding]:
     """Find what containers hold whose network namespace is gone: the runtime called no DEL."""
-    held: dict[tuple[str, str], str] = {
-        (user.network, key): f"on {parent}"
-        for parent, _users in node.ledger.parents()
-        for key, user in node.ledger.users(parent)
+    node = subject.node
+    sandbox_paths = {(record.network, record.key): record.sandbox for record in node.attachments}
+    held = {
+        (record.network, record.key): (f"on {record.parent}", *node.addresses(record))
+        for record in node.attachments
     }
     for lease in node.leases:
-        where = held.get((lease.network, lease.key), "")
-        held[lease.network, lease.key] = ", ".join(filter(None, [where, *lease.addresses]))
-    gone = [(network, key, what) for (network, key), what in held.items() if _is_gone(network, key)]
-    for network, key, what in sorted(gone):
-        address = next((part.partition("/")[0] for part in what.split(", ") if "/" in part), "")
-        advice = "have the runtime remove the pod (it calls DEL)" + (
-            f"; only the lease: cni-ipam release {address}" if address else ""
-        )
-        yield Finding(Verdict.WARN, network, f"container {key} is gone, and holds {what}", advice)
+        held.setdefault((lease.network, lease.key), lease.addresses)
+    gone = [where for where in held if _is_gone(*where, sandbox_paths.get(where, ""))]
+    for network, key in sorted(gone):
+        advice = "have the runtime remove the pod (it calls DEL)"
+        leased = [lease.addresses for lease in node.leases if (lease.network, lease.key) == (network, key)]
+        if leased:
+            advice += f"; only the lease: cni-ipam release {leased[0][0].partition('/')[0]}"
+        text = f"container {key.text} is gone, and holds {', '.join(held[network, key])}"
+        yield Finding(Verdict.WARN, network, text, advice)
     if held and not gone:
         yield Finding(Verdict.OK, "leftovers", f"none among {len(held)} attachments")
 
 
-def _is_gone(network: str, key: str) -> bool:
-    """Tell whether libcni recorded a namespace that is not there any more."""
-    container_id, _colon, ifname = key.partition(":")
-    sandbox = libcni.sandbox_of(network, container_id, ifname)
-    return bool(sandbox) and not os.path.exists(str(sandbox))
+def _is_gone(network: str, key: AttachmentKey, sandbox: str) -> bool:
+    """Tell whether a namespace is not there any more, by our record or, of an earlier version's, libcni's."""
+    path = sandbox or libcni.sandbox_of(network, key.container_id, key.ifname)
+    return bool(path) and not os.path.exists(str(path))
 
 
-def agent(node: Node) -> Iterator[Finding]:
+def agent(subject: Subject) -> Iterator[Finding]:
     """Look whether the agent answers."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(5)
         try:
-            connection.connect(node.agent)
+            connection.connect(subject.agent)
         except OSError as error:
-            text = f"{node.agent}: {error.strerror or error}: the one-shot plugin attaches pods, slower"
+            text = f"{subject.agent}: {error.strerror or error}: the one-shot plugin attaches pods, slower"
             yield Finding(Verdict.WARN, "agent", text, "systemctl enable --now cni-agent.socket")
         else:
-            yield Finding(Verdict.OK, "agent", f"listens on {node.agent}")
+            yield Finding(Verdict.OK, "agent", f"listens on {subject.agent}")

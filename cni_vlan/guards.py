@@ -6,7 +6,9 @@ changes every ipvlan on that parent (ipvlan_set_port_mode, drivers/net/ipvlan).
 
 from cni_core.errors import InvalidConfig, ParentConflict, UplinkDown
 from cni_net.observed import Link
-from cni_vlan.attachment import Attachment, Claim, Parent
+from cni_net.operations import CreateVlan
+from cni_vlan.attachment import Attachment, Claim
+from cni_vlan.parents import Isolated, Vlan
 
 
 def sharing_conflict(wanted: Claim, present: Claim) -> str:
@@ -20,30 +22,37 @@ def sharing_conflict(wanted: Claim, present: Claim) -> str:
     return ""
 
 
-def check_is_parent(parent: Parent, link: Link, uplink: Link | None) -> None:
-    """Raise ParentConflict unless a link is what its name has to stand for."""
-    found = describe_link(link)
+def check_no_loopback(link: Link) -> None:
+    """Raise ParentConflict for the loopback interface, which carries no macvlan and no ipvlan."""
     if link.loopback:
         raise ParentConflict(f"use parent {link.name}: it is a loopback interface")
-    if parent.isolated_network and (link.kind != "dummy" or link.alias != parent.alias):
-        network = parent.isolated_network
-        raise ParentConflict(
-            f"use {link.name} for isolated network {network}: {found} of that name is not ours"
-        )
-    if parent.uplink is not None and not is_vlan_of(parent, link, uplink):
+
+
+def check_is_isolated(parent: Isolated, link: Link) -> None:
+    """Raise ParentConflict unless a link is the dummy of an isolated network."""
+    if link.kind != "dummy" or link.alias != parent.alias:
+        what = f"use {link.name} for isolated network {parent.network}"
+        raise ParentConflict(f"{what}: {describe_link(link)} of that name is not ours")
+
+
+def check_is_vlan(parent: Vlan, link: Link, uplink: Link | None) -> None:
+    """Raise ParentConflict unless a link is the VLAN that its name has to stand for."""
+    right_protocol = parent.any_protocol or link.vlan_protocol == parent.protocol
+    if not (right_protocol and link.vlan_id == parent.vlan_id and _is_vlan_on(uplink, link)):
         wanted = f"vlan {parent.vlan_id} {parent.protocol} on {parent.uplink.name}"
-        raise ParentConflict(f"use parent {link.name} as {wanted}: {found} has that name")
+        raise ParentConflict(f"use parent {link.name} as {wanted}: {describe_link(link)} has that name")
 
 
-def is_vlan_of(parent: Parent, link: Link, uplink: Link | None) -> bool:
-    """Tell whether a link is the VLAN that a parent means."""
-    return (
-        link.kind == "vlan"
-        and uplink is not None
-        and not link.parent_elsewhere
-        and link.parent_index == uplink.ifindex
-        and (link.vlan_id, link.vlan_protocol) == (parent.vlan_id, parent.protocol)
-    )
+def is_same_vlan(vlan: CreateVlan, link: Link) -> bool:
+    """Tell whether a link is the VLAN that was to be created, under whatever name."""
+    same = (link.vlan_id, link.vlan_protocol) == (vlan.vlan_id, vlan.protocol)
+    return same and _is_vlan_on(vlan.uplink, link)
+
+
+def _is_vlan_on(uplink: Link | None, link: Link) -> bool:
+    """Tell whether a link is a VLAN on another; an index of another namespace says nothing."""
+    on_it = uplink is not None and not link.parent_elsewhere and link.parent_index == uplink.ifindex
+    return link.kind == "vlan" and on_it
 
 
 def describe_link(link: Link) -> str:

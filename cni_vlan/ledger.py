@@ -1,67 +1,70 @@
-"""Who uses which parent, on disk. The only module that knows the layout below the state directory.
+"""Attachments and parents on disk. The only module that knows the layout below the state directory.
 
-    parents/<parent>/state             JSON: how the link came to be and how it is used
-    parents/<parent>/users/<key>       JSON, one per attachment; the key is `<container id>:<interface>`
-    parents/<parent>/vlans/<name>      empty, one per VLAN parent of ours that is stacked on this one
+    parents/<parent>/state             JSON: the parent's record
+    parents/<parent>/users/<key>       JSON: an attachment's record; the key is `<container id>:<interface>`
+    parents/<parent>/vlans/<name>      empty, one for each VLAN parent of ours that stands on this one
     parents/<parent>/macs/<mac>        the key of the attachment that asked for this MAC address
-    networks/<network>/<key>           symbolic link to the attachment's file
+    networks/<network>/<key>           symbolic link to the attachment's record
     locks/<parent>                     held for every change below parents/<parent>
 
-What an earlier boot wrote is void, and read as absent: its links and sandboxes are gone with it.
+The fields of the documents are in cni_vlan.records. What an earlier boot wrote is void, and read as absent:
+its links and sandboxes are gone with it.
 """
 
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from cni_core import statefile
 from cni_core.boot import boot_id
+from cni_core.call import AttachmentKey
 from cni_core.errors import IoFailure
 from cni_core.lock import locked
-from cni_vlan.attachment import Claim
+from cni_vlan import records
+from cni_vlan.records import AttachmentRecord, ParentRecord
 
 STATE_DIR = "/var/lib/cni/cni-vlan"
 _ATTEMPTS = 5
-CREATING, OURS, FOUND = "creating", "ours", "found"
 
 
-class ParentState(NamedTuple):
-    """How a parent's link came to be (CREATING until it is marked as ours), its uplink and its use."""
+class Locks:
+    """The locks of parents that are held, each taken once.
 
-    link: str
-    uplink: str = ""
-    claim: Claim | None = None
+    A VLAN's lock is taken before its uplink's, everywhere: two calls on one chain wait, and never for each
+    other. A lock's file goes with its parent's records, but last, at the end of the hold: whoever opens the
+    name meanwhile waits for this hold, and whoever waited sees that the file is gone and makes a new one.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._stack = contextlib.ExitStack()
+        self._held: set[str] = set()
+
+    def hold(self, parent: str) -> None:
+        """Take the lock of a parent, unless it is held already; raises TryAgainLater at the deadline."""
+        if parent not in self._held:
+            self._stack.enter_context(locked(self._path(parent)))
+            self._held.add(parent)
+
+    def _path(self, parent: str) -> str:
+        return os.path.join(self._root, "locks", parent)
+
+    def release(self) -> None:
+        """Let go of all."""
+        for parent in self._held:
+            if not os.path.isdir(os.path.join(self._root, "parents", parent)):
+                with contextlib.suppress(OSError):
+                    os.unlink(self._path(parent))
+        self._stack.close()
 
 
-class User(NamedTuple):
-    """One attachment of a parent, as recorded."""
+class Announced(NamedTuple):
+    """What the index of a network says of an attachment: its parent, and its record if there is one."""
 
-    network: str
     parent: str
-    mac: str = ""
-    pod: str = ""
-
-
-def _parent_state(document: Mapping[str, Any]) -> ParentState | None:
-    """Return the state in a document, None if it was damaged."""
-    link, uplink, claim = (document.get(field) for field in ParentState._fields)
-    if not isinstance(link, str) or not isinstance(uplink, str):
-        return None
-    if (
-        isinstance(claim, list)
-        and len(claim) == len(Claim._fields)
-        and all(isinstance(c, str) for c in claim)
-    ):
-        return ParentState(link, uplink, Claim(*claim))
-    return ParentState(link, uplink)
-
-
-def _user(document: Mapping[str, Any]) -> User | None:
-    """Return the record in a document, None if it was damaged."""
-    texts = [value for field in User._fields if isinstance(value := document.get(field), str)]
-    return User(*texts) if len(texts) == len(User._fields) else None
+    record: AttachmentRecord | None
 
 
 class Ledger:
@@ -75,42 +78,43 @@ class Ledger:
         return os.path.join(self._root, *parts)
 
     @contextlib.contextmanager
-    def locked(self, parent: str) -> Iterator[None]:
-        """Hold the lock of a parent."""
+    def locks(self) -> Iterator[Locks]:
+        """Hold locks of parents until the end of the block."""
         statefile.make_directory(self._path("locks"))
-        with locked(self._path("locks", parent)):
-            yield
+        held = Locks(self._root)
+        try:
+            yield held
+        finally:
+            held.release()
 
-    def state(self, parent: str) -> ParentState | None:
-        """Return a parent's state, None if this boot has none."""
-        document = statefile.read_json(self._path("parents", parent, "state"))
-        if document is None or document.get("boot") != self._boot:
-            return None
-        return _parent_state(document)
+    def parent(self, name: str) -> ParentRecord | None:
+        """Return a parent's record, None if this boot has none."""
+        document = statefile.read_json(self._path("parents", name, "state"))
+        return None if document is None else records.parse_parent_record(name, document, self._boot)
 
-    def write_state(self, parent: str, state: ParentState) -> None:
-        """Record a parent's state; what an earlier boot left of this parent is removed first."""
-        directory = self._path("parents", parent)
-        if not statefile.make_directory(directory) and self.state(parent) is None:
-            self._forget(parent)
+    def write_parent(self, record: ParentRecord) -> None:
+        """Record a parent under its lock; what an earlier boot left of it is removed first."""
+        directory = self._path("parents", record.name)
+        if not statefile.make_directory(directory) and self.parent(record.name) is None:
+            self.forget_parent(record.name)
             statefile.make_directory(directory)
-        document = {"version": 1, "boot": self._boot, **state._asdict()}
+        document = records.parent_document(record, self._boot)
         statefile.write_file(os.path.join(directory, "state"), json.dumps(document) + "\n")
 
-    def _forget(self, parent: str) -> None:
-        """Remove all that is recorded of a parent."""
-        directory = self._path("parents", parent)
+    def forget_parent(self, name: str) -> None:
+        """Remove all that is recorded of a parent, under its lock."""
+        directory = self._path("parents", name)
         for part in ("users", "vlans", "macs"):
-            for name in statefile.list_directory(os.path.join(directory, part)):
-                statefile.remove_file(os.path.join(directory, part, name))
+            for entry in statefile.list_directory(os.path.join(directory, part)):
+                statefile.remove_file(os.path.join(directory, part, entry))
             statefile.remove_directory(os.path.join(directory, part))
-        statefile.remove_file(os.path.join(directory, ".new"))
-        statefile.remove_file(os.path.join(directory, "state"))
+        for entry in statefile.list_directory(directory):
+            statefile.remove_file(os.path.join(directory, entry))
         statefile.remove_directory(directory)
 
-    def announce(self, key: str, network: str, parent: str) -> None:
+    def announce(self, key: AttachmentKey, network: str, parent: str) -> None:
         """Make an attachment's entry in its network's index: from here on a DEL finds what there is of it."""
-        name = statefile.file_name(key)
+        name = statefile.file_name(key.text)
         index = self._path("networks", network)
         for attempt in range(_ATTEMPTS):
             statefile.make_directory(index)
@@ -122,18 +126,6 @@ class Ledger:
             else:
                 return
 
-    def enter(self, key: str, user: User) -> None:
-        """Record an attachment under the parent's lock; the parent's state exists, and so does its entry."""
-        name = statefile.file_name(key)
-        users = self._path("parents", user.parent, "users")
-        statefile.make_directory(users)
-        document = {"version": 1, "boot": self._boot, "key": key, **user._asdict()}
-        statefile.write_file(os.path.join(users, name), json.dumps(document) + "\n")
-        if user.mac:
-            macs = self._path("parents", user.parent, "macs")
-            statefile.make_directory(macs)
-            statefile.write_file(os.path.join(macs, user.mac), key + "\n")
-
     def _link(self, path: str, target: str) -> None:
         try:
             try:
@@ -144,57 +136,79 @@ class Ledger:
         except OSError as error:
             raise IoFailure(f"write {path}: {error.strerror}") from error
 
-    def leave(self, key: str, user: User) -> None:
-        """Remove an attachment's record under the parent's lock; its index entry stays, see forget_key."""
-        directory = self._path("parents", user.parent)
-        if user.mac and self.mac_owner(user.parent, user.mac) == key:
-            statefile.remove_file(os.path.join(directory, "macs", user.mac))
-        statefile.remove_file(os.path.join(directory, "users", statefile.file_name(key)))
+    def enter(self, record: AttachmentRecord) -> None:
+        """Record an attachment under its parent's lock; the parent's record exists, and so does its entry."""
+        users = self._path("parents", record.parent, "users")
+        statefile.make_directory(users)
+        statefile.write_file(self._record_path(record), self._text(record))
+        if record.mac:
+            macs = self._path("parents", record.parent, "macs")
+            statefile.make_directory(macs)
+            statefile.write_file(os.path.join(macs, record.mac), record.key.text + "\n")
 
-    def forget_key(self, network: str, key: str) -> None:
+    def complete(self, record: AttachmentRecord) -> None:
+        """Replace the record of an attachment, which its own ADD alone does, without its parent's lock.
+
+        The temporary file is not among the users: one that a kill leaves there would count as a pod.
+        """
+        temporary = self._path("parents", record.parent, f".{statefile.file_name(record.key.text)}")
+        statefile.write_file(self._record_path(record), self._text(record), temporary=temporary)
+
+    def _record_path(self, record: AttachmentRecord) -> str:
+        return self._path("parents", record.parent, "users", statefile.file_name(record.key.text))
+
+    def _text(self, record: AttachmentRecord) -> str:
+        return json.dumps(records.attachment_document(record, self._boot)) + "\n"
+
+    def leave(self, key: AttachmentKey, parent: str) -> None:
+        """Remove an attachment's record under the parent's lock; its index entry stays, see forget_key."""
+        record = self.attachment(parent, key)
+        if record is not None and record.mac and self.mac_owner(parent, record.mac) == key:
+            statefile.remove_file(self._path("parents", parent, "macs", record.mac))
+        statefile.remove_file(self._path("parents", parent, "users", statefile.file_name(key.text)))
+
+    def forget_key(self, network: str, key: AttachmentKey) -> None:
         """Remove the entry of an attachment in its network's index.
 
         The last step of a release: while the entry is there, a release that was killed half-way is done
         again.
         """
-        statefile.remove_file(self._path("networks", network, statefile.file_name(key)))
+        statefile.remove_file(self._path("networks", network, statefile.file_name(key.text)))
         statefile.remove_directory(self._path("networks", network))
 
-    def find_parent(self, network: str, key: str) -> str | None:
-        """Return the parent that an attachment's index entry names, None if there is no entry."""
+    def find(self, network: str, key: AttachmentKey) -> Announced | None:
+        """Return what a network's index says of an attachment, None if it says nothing."""
+        path = self._path("networks", network, statefile.file_name(key.text))
         try:
-            target = os.readlink(self._path("networks", network, statefile.file_name(key)))
+            parent = os.path.basename(os.path.dirname(os.path.dirname(os.readlink(path))))
         except OSError:
             return None
-        return target.split("/")[3]
+        return Announced(parent, self.attachment(parent, key))
 
-    def user(self, parent: str, key: str) -> User | None:
+    def attachment(self, parent: str, key: AttachmentKey) -> AttachmentRecord | None:
         """Return an attachment's record, None if this boot has none."""
-        path = self._path("parents", parent, "users", statefile.file_name(key))
-        document = statefile.read_json(path)
-        if document is None or document.get("boot") != self._boot or document.get("key") != key:
-            return None
-        return _user(document)
+        path = self._path("parents", parent, "users", statefile.file_name(key.text))
+        record = records.parse_attachment(statefile.read_json(path) or {}, self._boot)
+        return record if record is not None and record.key == key else None
 
-    def users(self, parent: str) -> Iterator[tuple[str, User]]:
-        """Yield key and record of every attachment of a parent."""
+    def attachments(self, parent: str) -> Iterator[AttachmentRecord]:
+        """Yield the record of every attachment on a parent."""
         directory = self._path("parents", parent, "users")
         for name in statefile.list_directory(directory):
             document = statefile.read_json(os.path.join(directory, name)) or {}
-            user = _user(document) if document.get("boot") == self._boot else None
-            if user is not None:
-                yield str(document.get("key", name)), user
+            record = records.parse_attachment(document, self._boot)
+            if record is not None:
+                yield record
 
-    def parents(self) -> Iterator[tuple[str, int]]:
-        """Yield every parent with the number of its attachments."""
-        for parent in statefile.list_directory(self._path("parents")):
-            yield parent, sum(1 for _user in self.users(parent))
+    def parents(self) -> list[str]:
+        """Return the name of every parent, those of an earlier boot too."""
+        return sorted(statefile.list_directory(self._path("parents")))
 
-    def keys(self, network: str) -> Iterator[str]:
+    def keys(self, network: str) -> Iterator[AttachmentKey]:
         """Yield the key of every attachment of a network, void ones too."""
         for name in statefile.list_directory(self._path("networks", network)):
             document = statefile.read_json(self._path("networks", network, name)) or {}
-            yield str(document.get("key", name))
+            yield AttachmentKey.parse(str(document.get("key", name)))
 
     def has_users(self, parent: str) -> bool:
         """Tell whether a parent carries any attachment, at a cost that does not grow with them."""
@@ -211,13 +225,13 @@ class Ledger:
         except FileNotFoundError:
             return False
 
-    def mac_owner(self, parent: str, mac: str) -> str:
-        """Return the key of the attachment that asked for a MAC address on a parent, "" if none."""
-        text = statefile.read_file(self._path("parents", parent, "macs", mac))
-        return (text or "").strip()
+    def mac_owner(self, parent: str, mac: str) -> AttachmentKey | None:
+        """Return the attachment that asked for a MAC address on a parent, None if there is none."""
+        text = (statefile.read_file(self._path("parents", parent, "macs", mac)) or "").strip()
+        return AttachmentKey.parse(text) if text else None
 
     def enter_vlan(self, uplink: str, vlan: str) -> None:
-        """Record under the uplink's lock that a VLAN parent of ours is stacked on it."""
+        """Record under the uplink's lock that a VLAN parent of ours stands on it."""
         directory = self._path("parents", uplink, "vlans")
         statefile.make_directory(directory)
         statefile.write_file(os.path.join(directory, vlan), "")
@@ -232,8 +246,3 @@ class Ledger:
         probe = self._path(".probe")
         statefile.write_file(probe, "")
         statefile.remove_file(probe)
-
-    def close_parent(self, parent: str) -> None:
-        """Remove a parent's records and, last, the lock that the caller holds."""
-        self._forget(parent)
-        statefile.remove_file(self._path("locks", parent))

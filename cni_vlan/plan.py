@@ -65,7 +65,7 @@ def configure(attachment: Attachment, link: Link, ipam: Result, taken: Collectio
 
     `taken` are the families for which the sandbox has a default route.
     """
-    keep_gateway = not attachment.layer3 and not attachment.parent.isolated_network
+    keep_gateway = not attachment.layer3 and not attachment.isolated
     ips = [ip if keep_gateway else ip._replace(gateway="") for ip in ipam.ips]
     routes = list(_routes(attachment, ipam, taken))
     operations: list[Operation] = [*_sysctls(attachment, link.name, ips)]
@@ -91,7 +91,7 @@ def _routes(attachment: Attachment, ipam: Result, taken: Collection[Family]) -> 
         if attachment.layer3:
             if any(ip.family is family for ip in ipam.ips):
                 yield Route(family.default)
-        elif not attachment.parent.isolated_network:
+        elif not attachment.isolated:
             yield from [r for r in ipam.routes if r.implied and r.family is family][:1]
 
 

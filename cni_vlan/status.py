@@ -5,8 +5,9 @@ from cni_core.call import Call
 from cni_core.context import Context
 from cni_core.errors import CniError, LimitedConnectivity, NotAvailable
 from cni_net.rtnl import Rtnl, open_rtnl
-from cni_vlan.attachment import Attachment, Parent, is_auto
+from cni_vlan.attachment import Attachment
 from cni_vlan.ledger import Ledger
+from cni_vlan.parents import Isolated, is_auto, lowest
 
 
 def status(call: Call, context: Context) -> None:
@@ -30,7 +31,7 @@ def status(call: Call, context: Context) -> None:
 def check_uplink(attachment: Attachment, rtnl: Rtnl) -> None:
     """Raise LimitedConnectivity if the parent, or what it stands on, is absent, down or without carrier."""
     name = lowest(attachment.parent).name
-    if attachment.parent.isolated_network:
+    if isinstance(attachment.parent, Isolated):
         return
     if is_auto(attachment.parent):
         if not rtnl.default_routes():
@@ -43,8 +44,3 @@ def check_uplink(attachment: Attachment, rtnl: Rtnl) -> None:
         if link is not None and not (link.up and link.carrier):
             state = "has no carrier" if link.up else "is down"
             raise LimitedConnectivity(f"network {attachment.network}: {wanted} {state}")
-
-
-def lowest(wanted: Parent) -> Parent:
-    """Return what a parent stands on in the end."""
-    return wanted if wanted.uplink is None else lowest(wanted.uplink)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from cni_core.errors import CniError, DelegateError
 from cni_core.result import Interface, IPConfig, Result, Route
 from cni_net.observed import Link, RouteEntry
-from cni_vlan.attachment import Attachment, Parent
+from cni_vlan.attachment import Attachment
+from cni_vlan.parents import Parent, Vlan
 
 
 class Observed(NamedTuple):
@@ -44,21 +45,20 @@ def _parent_mismatches(parent: Parent, observed: Observed) -> list[str]:
     if link is None:
         return [f"parent {parent.name} is missing"]
     found = [] if link.up else [f"parent {link.name} is down"]
-    if parent.uplink is not None:
+    if isinstance(parent, Vlan):
         found += _vlan_mismatches(parent, link, observed.uplink)
     return found
 
 
-def _vlan_mismatches(parent: Parent, link: Link, uplink: Link | None) -> list[str]:
+def _vlan_mismatches(parent: Vlan, link: Link, uplink: Link | None) -> list[str]:
     found = []
     if (link.kind, link.vlan_id) != ("vlan", parent.vlan_id):
         shown = f"vlan {link.vlan_id}" if link.kind == "vlan" else f"a {link.kind} link"
         found.append(f"parent {link.name} is {shown}, not vlan {parent.vlan_id}")
-    if link.vlan_protocol != parent.protocol:
+    if link.vlan_protocol != parent.protocol and not parent.any_protocol:
         found.append(f"parent {link.name} has protocol {link.vlan_protocol}, not {parent.protocol}")
     if uplink is None or link.parent_index != uplink.ifindex:
-        name = parent.uplink.name if parent.uplink else ""
-        found.append(f"parent {link.name} is not on {name}")
+        found.append(f"parent {link.name} is not on {parent.uplink.name}")
     return found
 
 

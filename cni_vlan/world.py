@@ -10,9 +10,10 @@ from cni_core.errors import UplinkMissing
 from cni_core.result import Result, parse_result
 from cni_net.netns import Sandbox, open_sandbox
 from cni_net.rtnl import Rtnl, open_rtnl
-from cni_vlan.attachment import Attachment, is_auto, resolve_auto
+from cni_vlan.attachment import Attachment
 from cni_vlan.ledger import Ledger
 from cni_vlan.parent import Host
+from cni_vlan.parents import is_auto, resolve_auto
 
 
 class World(NamedTuple):

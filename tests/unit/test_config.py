@@ -10,7 +10,8 @@ from cni_core.call import Call
 from cni_core.errors import InvalidConfig
 from cni_ipam import config as ipam_config
 from cni_vlan import config as vlan_config
-from cni_vlan.attachment import Claim, isolated_parent, parse_parent, short_name
+from cni_vlan.attachment import Claim
+from cni_vlan.parents import Existing, Vlan, isolated_parent, parse_parent, short_name
 
 Json = dict[str, Any]
 
@@ -36,13 +37,13 @@ def ignore(_warning: str) -> None:
 def test_a_parent_is_split_at_its_last_dot(name: str, uplink: str, vlan_id: int) -> None:
     parent = parse_parent(name, "802.1q")
 
-    assert parent.uplink is not None
+    assert isinstance(parent, Vlan)
     assert (parent.name, parent.uplink.name, parent.vlan_id) == (name, uplink, vlan_id)
 
 
 @pytest.mark.parametrize("name", ["eth0", "foo", "br.lan", ".5", "eth0."])
 def test_other_names_are_interfaces_as_they_are(name: str) -> None:
-    assert parse_parent(name, "802.1q").uplink is None
+    assert parse_parent(name, "802.1q") == Existing(name)
 
 
 def test_short_names_fit_and_differ() -> None:

@@ -1,0 +1,135 @@
+"""What the pods of a network are stacked on, as values; the names of the links that carry them. Pure."""
+
+import hashlib
+import re
+from typing import NamedTuple
+
+from cni_core.ifname import IFNAME_BYTES
+
+VLAN_IDS = range(1, 4095)
+ALIAS = "cni-vlan"
+PARENT_ALIAS = f"{ALIAS} parent:"
+AUTO = "auto"
+DEFAULT_PROTOCOL = "802.1q"
+# Longer ones are no VLAN id, and Python reads no number of 4,301 digits.
+_VLAN_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+class Existing(NamedTuple):
+    """An interface that is used as it is; `auto` stands for that of the best default route."""
+
+    name: str
+
+    @property
+    def full_name(self) -> str:
+        """The name as the user writes it."""
+        return self.name
+
+
+class Vlan(NamedTuple):
+    """A VLAN on another parent, created when it is absent.
+
+    `full_name` is `<uplink>.<id>` however long, `name` that of its link. `any_protocol`: a link that exists
+    is good whatever its protocol.
+    """
+
+    full_name: str
+    uplink: "Parent"
+    vlan_id: int
+    protocol: str = DEFAULT_PROTOCOL
+    any_protocol: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of the link, which has room for 15 bytes."""
+        return short_name(self.full_name)
+
+    @property
+    def alias(self) -> str:
+        """The text that marks the link as created by us."""
+        return f"{PARENT_ALIAS} vlan {self.vlan_id} {self.protocol} on {self.uplink.name}"
+
+
+class Isolated(NamedTuple):
+    """The dummy of an isolated network."""
+
+    name: str
+    network: str
+
+    @property
+    def full_name(self) -> str:
+        """The name of the link."""
+        return self.name
+
+    @property
+    def alias(self) -> str:
+        """The text that marks the link as created by us."""
+        return f"{PARENT_ALIAS} isolated network {self.network}"
+
+
+Parent = Existing | Vlan | Isolated
+
+
+def parse_parent(name: str, protocol: str, uplink_protocol: str = "") -> Parent:
+    """Return the parent of a name: `<uplink>.<vid>`, split at the last dot, or an interface as it is.
+
+    `protocol` is that of the last level, `uplink_protocol` that of those below it, "" for any.
+    """
+    uplink, dot, number = name.rpartition(".")
+    if not (dot and uplink and _VLAN_NUMBER.fullmatch(number)):
+        return Existing(name)
+    below = parse_parent(uplink, uplink_protocol or DEFAULT_PROTOCOL, uplink_protocol)
+    return Vlan(name, _below(below, uplink_protocol), int(number), protocol)
+
+
+def _below(uplink: Parent, protocol: str) -> Parent:
+    """Return the uplink of a VLAN: whose protocol counts only if the user names one."""
+    if isinstance(uplink, Vlan):
+        return uplink._replace(any_protocol=not protocol)
+    return uplink
+
+
+def vlan_on(uplink: Parent, vlan_id: int, protocol: str, uplink_protocol: str = "") -> Vlan:
+    """Return the VLAN parent with an id on an uplink."""
+    return Vlan(f"{uplink.full_name}.{vlan_id}", _below(uplink, uplink_protocol), vlan_id, protocol)
+
+
+def isolated_parent(network: str, driver: str) -> Isolated:
+    """Return the dummy of an isolated network; `dm-` and `di-` are Docker's prefixes for them."""
+    prefix = "di-" if driver == "ipvlan" else "dm-"
+    return Isolated(short_name(prefix + network, prefix), network)
+
+
+def resolve_auto(parent: Parent, default: str) -> Parent:
+    """Put the interface of the default route in the place of `auto`."""
+    match parent:
+        case Existing(name) if name == AUTO:
+            return Existing(default)
+        case Vlan(uplink=uplink):
+            found = resolve_auto(uplink, default)
+            full_name = f"{found.full_name}.{parent.vlan_id}" if found != uplink else parent.full_name
+            return parent._replace(full_name=full_name, uplink=found)
+        case _:
+            return parent
+
+
+def is_auto(parent: Parent) -> bool:
+    """Tell whether the parent stands on the interface of the default route."""
+    return lowest(parent).name == AUTO
+
+
+def lowest(parent: Parent) -> Parent:
+    """Return what a parent stands on in the end."""
+    return lowest(parent.uplink) if isinstance(parent, Vlan) else parent
+
+
+def levels(parent: Parent) -> tuple[Parent, ...]:
+    """Return a parent and what it stands on, the lowest first."""
+    return (*levels(parent.uplink), parent) if isinstance(parent, Vlan) else (parent,)
+
+
+def short_name(name: str, prefix: str = "v-") -> str:
+    """Return a name that fits an interface: itself, or a prefix and 12 digits of its hash."""
+    if len(name.encode()) <= IFNAME_BYTES:
+        return name
+    return prefix + hashlib.sha256(name.encode()).hexdigest()[: IFNAME_BYTES - len(prefix)]

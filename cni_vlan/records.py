@@ -1,0 +1,149 @@
+"""What is recorded of a node's attachments and parents, as values; and their form as JSON documents. Pure.
+
+A document is read by the names of its fields, each with a default, so that every release reads what another
+wrote. Fields are added, never renamed; `version` counts the additions:
+
+    1   network, parent, mac, pod of an attachment; link, uplink, claim of a parent
+    2   the sandbox, the configuration and the result of an attachment; what a parent is a link of
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from cni_core.call import AttachmentKey, PodId
+from cni_vlan.attachment import Claim
+
+VERSION = 2
+CREATING, OURS, FOUND = "creating", "ours", "found"
+Document = Mapping[str, Any]
+
+
+class AttachmentRecord(NamedTuple):
+    """One interface of one pod.
+
+    `mac` is the MAC address that was asked for, "" for none. `conf` is the configuration that made it,
+    without what only an ADD reads; `result` is what ADD answered, in the latest CNI version. Both are empty
+    for a record of version 1, and `result` until ADD is over.
+    """
+
+    key: AttachmentKey
+    network: str
+    parent: str
+    mac: str = ""
+    pod: PodId = PodId()
+    sandbox: str = ""
+    conf: Document = {}  # noqa: RUF012 - never changed
+    result: Document = {}  # noqa: RUF012 - never changed
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The pod's addresses on this interface, in CIDR form."""
+        items = self.result.get("ips")
+        given = items if isinstance(items, list) else []
+        return tuple(str(item["address"]) for item in given if isinstance(item, dict) and "address" in item)
+
+
+class ParentRecord(NamedTuple):
+    """How a parent's link came to be (CREATING until it is marked as ours), and how it is used.
+
+    `vlan_id` and `protocol` are those of a VLAN on `uplink`, `network` is that of an isolated one; empty in a
+    record of version 1, and for a link that was found.
+    """
+
+    name: str
+    link: str
+    uplink: str = ""
+    claim: Claim | None = None
+    vlan_id: int = 0
+    protocol: str = ""
+    network: str = ""
+
+
+def attachment_document(record: AttachmentRecord, boot: str) -> dict[str, Any]:
+    """Return the document of an attachment."""
+    return {
+        "version": VERSION,
+        "boot": boot,
+        "key": record.key.text,
+        "network": record.network,
+        "parent": record.parent,
+        "mac": record.mac,
+        "pod": record.pod.label,
+        "podUid": record.pod.uid,
+        "sandbox": record.sandbox,
+        "conf": record.conf,
+        "result": record.result,
+    }
+
+
+def parse_attachment(document: Document, boot: str) -> AttachmentRecord | None:
+    """Return the attachment in a document, None if it was damaged or is of an earlier boot."""
+    texts = {
+        name: document.get(name, "")
+        for name in ("key", "network", "parent", "mac", "pod", "podUid", "sandbox")
+    }
+    needed = all(isinstance(text, str) for text in texts.values()) and all(
+        texts[n] for n in ("key", "network", "parent")
+    )
+    if not needed or document.get("boot") != boot:
+        return None
+    namespace, _slash, name = texts["pod"].partition("/")
+    return AttachmentRecord(
+        AttachmentKey.parse(texts["key"]),
+        texts["network"],
+        texts["parent"],
+        texts["mac"],
+        PodId(namespace, name, texts["podUid"]) if name else PodId(),
+        texts["sandbox"],
+        _object(document.get("conf")),
+        _object(document.get("result")),
+    )
+
+
+def _object(value: object) -> Document:
+    return value if isinstance(value, dict) else {}
+
+
+def parent_document(record: ParentRecord, boot: str) -> dict[str, Any]:
+    """Return the document of a parent; its name is that of its directory."""
+    fields = record._asdict()
+    del fields["name"]
+    return {"version": VERSION, "boot": boot, **fields}
+
+
+def parse_parent_record(name: str, document: Document, boot: str) -> ParentRecord | None:
+    """Return the parent in a document, None if it was damaged or is of an earlier boot."""
+    link, uplink, vlan_id = document.get("link"), document.get("uplink", ""), document.get("vlan_id", 0)
+    protocol, network = document.get("protocol", ""), document.get("network", "")
+    if document.get("boot") != boot or not all(isinstance(t, str) for t in (link, uplink, protocol, network)):
+        return None
+    claim = _claim(document.get("claim"))
+    return ParentRecord(
+        name, str(link), uplink, claim, vlan_id if isinstance(vlan_id, int) else 0, protocol, network
+    )
+
+
+def _claim(value: object) -> Claim | None:
+    """Return a claim; a later version may have more than the three words that this one knows."""
+    known = len(Claim._fields)
+    if (
+        isinstance(value, list)
+        and len(value) >= known
+        and all(isinstance(word, str) for word in value[:known])
+    ):
+        return Claim(*value[:known])
+    return None
+
+
+def lasting_conf(conf: Document) -> dict[str, Any]:
+    """Return a configuration without what only an ADD reads, or only that one call was given.
+
+    An IPAM plugin's DEL needs its section, but cni-ipam's only where the lease is: a list of 75,000
+    exclusions is not copied for each pod.
+    """
+    once = ("prevResult", "runtimeConfig", "args")
+    kept = {key: value for key, value in conf.items() if key not in once and "/" not in key}
+    ipam = kept.get("ipam")
+    if isinstance(ipam, dict) and ipam.get("type") == "cni-ipam":
+        kept["ipam"] = {key: ipam[key] for key in ("type", "pool", "dataDir") if key in ipam}
+    return kept

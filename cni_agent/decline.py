@@ -1,11 +1,10 @@
 """What the agent leaves to the one-shot plugin, for it may live in a container and see other files."""
 
 import json
-import os
 from typing import Any
 
 from cni_agent.protocol import Request
-from cni_ipam.store import DATA_DIR
+from cni_ipam.config import needs_host_files
 
 _BUILTIN = "cni-ipam"
 
@@ -27,5 +26,4 @@ def declines(request: Request) -> bool:
 def _is_away(ipam: dict[str, Any], plugin: str) -> bool:
     ipam_type = ipam.get("type")
     executed = plugin != _BUILTIN and isinstance(ipam_type, str) and ipam_type not in {_BUILTIN, ""}
-    data_dir = os.path.normpath(str(ipam.get("dataDir") or DATA_DIR))
-    return executed or bool(ipam.get("resolvConf")) or not f"{data_dir}/".startswith(f"{DATA_DIR}/")
+    return executed or needs_host_files(ipam)

@@ -17,7 +17,7 @@ from typing_extensions import override
 from cni_agent import health
 from cni_agent.server import Done
 from cni_ipam import inventory
-from cni_ipam.store import DATA_DIR
+from cni_ipam.place import DATA_DIR
 from cni_vlan.ledger import Ledger
 
 _CONNECTIONS = 4

@@ -25,11 +25,8 @@ class Occupancy(Protocol):
     def is_taken(self, version: int, number: int) -> bool:
         """Tell whether one address is taken."""
 
-    def full_blocks(self, version: int, identity: str, group: int) -> Collection[int]:
+    def full_blocks(self, range_set: RangeSet, group: int) -> Collection[int]:
         """Return the blocks of a group that are marked as full for a range set."""
-
-    def mark_full(self, version: int, identity: str, block: int) -> None:
-        """Mark a block as full for a range set, until an address of it is released."""
 
 
 class Choice(NamedTuple):
@@ -44,41 +41,55 @@ class Choice(NamedTuple):
         return f"{to_address(self.range.version, self.number)}/{self.range.subnet.prefixlen}"
 
 
-def allocate(range_set: RangeSet, occupancy: Occupancy, cursor: int | None) -> Choice:
-    """Return the next free address after the cursor, wrapping; raise PoolExhausted if there is none."""
+class Search(NamedTuple):
+    """What a search found: an address, None if all are taken; and blocks to be marked as full."""
+
+    choice: Choice | None
+    full: tuple[int, ...] = ()
+
+
+def search(range_set: RangeSet, occupancy: Occupancy, cursor: int | None) -> Search:
+    """Look for the next free address after the cursor, wrapping."""
+    full: list[int] = []
     for part in after(range_set.intervals, cursor):
-        number = _first_free(part, range_set, occupancy)
+        number = _first_free(part, range_set, occupancy, full)
         if number is not None:
             found = range_set.range_of(number)
             assert found is not None  # noqa: S101 - intervals lie inside their subnets
-            return Choice(number, found)
-    raise PoolExhausted(f"no IP addresses available in range set: {range_set.describe()}")
+            return Search(Choice(number, found), tuple(full))
+    return Search(None, tuple(full))
 
 
-def _first_free(part: Interval, range_set: RangeSet, occupancy: Occupancy) -> int | None:
+def exhausted(range_set: RangeSet) -> PoolExhausted:
+    """Return the error for a range set without a free address."""
+    return PoolExhausted(f"no IP addresses available in range set: {range_set.describe()}")
+
+
+def _first_free(part: Interval, range_set: RangeSet, occupancy: Occupancy, full: list[int]) -> int | None:
+    """Return the first free address of an interval; blocks that turn out to be full are added to a list."""
     first, last = part
-    version, identity = range_set.version, range_set.identity
+    version = range_set.version
     if not occupancy.is_taken(version, first):
         return first  # nearly always so, and cheaper than the look at a whole block
-    for block in _open_blocks(part, version, identity, occupancy):
+    for block in _open_blocks(part, range_set, occupancy):
         start = block << BLOCK_BITS
         allowed = clip(range_set.ordered, start, start + _BLOCK_SIZE - 1)
         taken = occupancy.taken(version, block)
         free = [n for low, high in allowed for n in range(low, high + 1) if n not in taken]
         if not free:
-            occupancy.mark_full(version, identity, block)
+            full.append(block)
         number = next((n for n in free if first <= n <= last), None)
         if number is not None:
             return number
     return None
 
 
-def _open_blocks(part: Interval, version: int, identity: str, occupancy: Occupancy) -> Iterator[int]:
+def _open_blocks(part: Interval, range_set: RangeSet, occupancy: Occupancy) -> Iterator[int]:
     """Yield the blocks of an interval that are not marked as full."""
     block, last = part[0] >> BLOCK_BITS, part[1] >> BLOCK_BITS
     while block <= last:
         group = block >> GROUP_BITS
-        full = occupancy.full_blocks(version, identity, group)
+        full = occupancy.full_blocks(range_set, group)
         end = min(last, ((group + 1) << GROUP_BITS) - 1)
         yield from (number for number in range(block, end + 1) if number not in full)
         block = end + 1
@@ -86,10 +97,13 @@ def _open_blocks(part: Interval, version: int, identity: str, occupancy: Occupan
 
 def choose(
     range_set: RangeSet, requested: Address | None, occupancy: Occupancy, cursor: int | None
-) -> Choice:
-    """Return the requested address of a set, or the next free one if none is requested."""
+) -> Search:
+    """Look for the requested address of a set, or for the next free one if none is requested.
+
+    Raises AddressUnavailable for one that cannot be given.
+    """
     if requested is None:
-        return allocate(range_set, occupancy, cursor)
+        return search(range_set, occupancy, cursor)
     number = int(requested)
     found = range_set.range_of(number)
     assert found is not None  # noqa: S101 - assign() gave this set what lies in it
@@ -99,7 +113,7 @@ def choose(
     if occupancy.is_taken(range_set.version, number):
         where = range_set.describe()
         raise AddressUnavailable(f"requested IP address {requested} is not available in range set {where}")
-    return Choice(number, found)
+    return Search(Choice(number, found))
 
 
 def assign(range_sets: Sequence[RangeSet], requested: Sequence[str]) -> list[Address | None]:

@@ -11,11 +11,13 @@ import click
 
 from cni_core.call import Call
 from cni_core.errors import CniError, InvalidConfig
-from cni_core.lock import locked
 from cni_core.netfile import read_plugins
-from cni_ipam import config, hostlocal, inventory, poolfile
-from cni_ipam.inventory import Held, Usage
-from cni_ipam.store import DATA_DIR, Store
+from cni_ipam import config, hostlocal, inventory
+from cni_ipam.inventory import LeasedAddress, Usage
+from cni_ipam.lease import Lease
+from cni_ipam.lease_store import Transaction
+from cni_ipam.place import DATA_DIR, Place
+from cni_ipam.stores import open_store
 
 _BAR = 20  # characters
 _data_dir = click.option(
@@ -42,49 +44,49 @@ def _failures() -> Iterator[None]:
         raise click.ClickException(f"{error.msg} (CNI code {error.code})") from error
 
 
-@tool.command()
+@tool.command("leases")
 @click.option("--network", help="Only this network's.")
 @_as_json
 @_data_dir
-def leases(network: str | None, *, as_json: bool, data_dir: str) -> None:
+def leases_command(network: str | None, *, as_json: bool, data_dir: str) -> None:
     """List the leased addresses; void ones are of an earlier boot and free."""
     with _failures():
-        every = sorted(inventory.leases(data_dir), key=inventory.by_address)
-    found = [held for held in every if network in {None, held.owner.network}]
+        every = sorted(inventory.leased_addresses(data_dir), key=inventory.by_address)
+    found = [leased for leased in every if network in {None, leased.lease.network}]
     if as_json:
-        click.echo(json.dumps([_lease_json(held) for held in found], indent=2))
+        click.echo(json.dumps([_lease_json(leased) for leased in found], indent=2))
         return
-    rows = [_lease_row(held) for held in found]
+    rows = [_lease_row(leased) for leased in found]
     _table(("ADDRESS", "NETWORK", "POD", "CONTAINER", "INTERFACE", "SINCE", "STATE"), rows)
 
 
-def _lease_row(held: Held) -> Sequence[str]:
-    owner = held.owner
-    pod = owner.pod.partition(" ")[0] or "-"
-    state = "void" if held.void else "leased"
-    return held.address, owner.network, pod, owner.container_id[:13], owner.ifname, owner.since, state
+def _lease_row(leased: LeasedAddress) -> Sequence[str]:
+    lease = leased.lease
+    state = "void" if leased.void else "leased"
+    container = lease.key.container_id[:13]
+    pod = lease.pod.label or "-"
+    return leased.address, lease.network, pod, container, lease.key.ifname, lease.since, state
 
 
-def _lease_json(held: Held) -> dict[str, Any]:
-    owner = held.owner
-    pod, _space, uid = owner.pod.partition(" ")
+def _lease_json(leased: LeasedAddress) -> dict[str, Any]:
+    lease = leased.lease
     return {
-        "address": held.address,
-        "pool": held.pool,
-        "network": owner.network,
-        "pod": pod,
-        "podUid": uid,
-        "containerId": owner.container_id,
-        "interface": owner.ifname,
-        "since": owner.since,
-        "void": held.void,
+        "address": leased.address,
+        "pool": leased.pool,
+        "network": lease.network,
+        "pod": lease.pod.label,
+        "podUid": lease.pod.uid,
+        "containerId": lease.key.container_id,
+        "interface": lease.key.ifname,
+        "since": lease.since,
+        "void": leased.void,
     }
 
 
-@tool.command()
+@tool.command("pools")
 @_as_json
 @_data_dir
-def pools(*, as_json: bool, data_dir: str) -> None:
+def pools_command(*, as_json: bool, data_dir: str) -> None:
     """Show how full each subnet is."""
     with _failures():
         found = list(inventory.usage(data_dir))
@@ -117,42 +119,53 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
-@tool.command()
+@tool.command("release")
 @click.argument("address")
 @click.option("--pool", help="Of this pool, where several have the address.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_data_dir
-def release(address: str, pool: str | None, *, yes: bool, data_dir: str) -> None:
+def release_command(address: str, pool: str | None, *, yes: bool, data_dir: str) -> None:
     """Release the lease of ADDRESS, with the other addresses of the same pod interface.
 
     A pod that still runs keeps the address, and another pod may get it: release what no pod has any more.
     """
     with _failures():
-        found = [
-            held
-            for held in inventory.leases(data_dir, void=False)
-            if held.address.partition("/")[0] == address and pool in {None, held.pool}
-        ]
-        if len(found) != 1:
-            where = f", in the pools {', '.join(held.pool for held in found)}: name one by --pool"
-            raise click.ClickException(f"{address}: leased {len(found)} times{where if found else ''}")
-        held, owner = found[0], found[0].owner
-        name = f"{owner.pod or owner.container_id} {owner.ifname} on {owner.network}"
+        leased = _only_lease(address, pool, data_dir)
+        lease = leased.lease
+        name = f"{lease.pod.label or lease.key.container_id} {lease.key.ifname} on {lease.network}"
         if not yes:
-            click.confirm(f"Release {', '.join(owner.addresses)} of {name}?", abort=True)
-        store = Store(data_dir, held.pool)
-        with store.locked():
-            if store.owner(owner.key) != owner:
-                raise click.ClickException(f"{address}: its lease has changed, look again")
-            store.remove(owner)
-    click.echo(f"released {', '.join(owner.addresses)} of {name}")
+            click.confirm(f"Release {', '.join(lease.addresses)} of {name}?", abort=True)
+        store = open_store(Place(leased.pool, data_dir))
+        store.transaction(lambda pool: _release_unchanged(pool, lease, address))
+    click.echo(f"released {', '.join(lease.addresses)} of {name}")
+
+
+def _only_lease(address: str, pool: str | None, data_dir: str) -> LeasedAddress:
+    """Return the one lease of an address, or raise for none and for several."""
+    found = [
+        leased
+        for leased in inventory.leased_addresses(data_dir, void=False)
+        if leased.address.partition("/")[0] == address and pool in {None, leased.pool}
+    ]
+    if not found:
+        raise click.ClickException(f"{address} is not leased")
+    if len(found) > 1:
+        pools = " and ".join(leased.pool for leased in found)
+        raise click.ClickException(f"{address} is leased in pools {pools}: choose one with --pool")
+    return found[0]
+
+
+def _release_unchanged(pool: Transaction, lease: Lease, address: str) -> None:
+    if pool.lease_of(lease.key) != lease:
+        raise click.ClickException(f"{address}: its lease has changed, look again")
+    pool.release(lease)
 
 
 @tool.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option("--from", "source", help="host-local's directory [default: /var/lib/cni/networks/<network>].")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
-def take_over(file: str, source: str | None, *, dry_run: bool) -> None:
+def import_command(file: str, source: str | None, *, dry_run: bool) -> None:
     """Take over the leases of host-local for the network that FILE configures.
 
     FILE is the network's configuration (.conf or .conflist), with "host-local" or "cni-ipam" as ipam.type. No
@@ -165,17 +178,13 @@ def take_over(file: str, source: str | None, *, dry_run: bool) -> None:
         directory = source or os.path.join(hostlocal.DATA_DIR, conf["name"])
         if not os.path.isdir(directory):
             raise click.ClickException(f"{directory}: no such directory")
-        store = Store(request.data_dir, request.pool)
-        with store.locked(), locked(hostlocal.lock_file(directory)):
-            leases_there = hostlocal.read(directory)
-            takeover = hostlocal.plan(leases_there, request.range_sets, store, conf["name"])
-            if not takeover.conflicts and not dry_run:
-                hostlocal.take_over(takeover, store)
-                hostlocal.move_cursors(directory, request.range_sets, store)
-                poolfile.record(request.data_dir, request.pool, conf["name"], request.range_sets)
+        source_of = hostlocal.Source(directory, conf["name"], request.range_sets)
+        takeover = open_store(request.place).transaction(
+            lambda pool: hostlocal.take_over(source_of, pool, dry_run=dry_run)
+        )
     for text in warnings:
         click.echo(f"warning: {text}", err=True)
-    _tell(takeover, dry_run=dry_run)
+    _report(takeover, dry_run=dry_run)
 
 
 def _with_ipam(file: str) -> dict[str, Any]:
@@ -185,17 +194,17 @@ def _with_ipam(file: str) -> dict[str, Any]:
     raise InvalidConfig(f"{file}: no plugin in it has ipam")
 
 
-def _tell(takeover: hostlocal.Takeover, *, dry_run: bool) -> None:
+def _report(takeover: hostlocal.Takeover, *, dry_run: bool) -> None:
     for text in takeover.conflicts:
         click.echo(f"conflict: {text}", err=True)
     if takeover.conflicts:
         raise click.ClickException(f"nothing was taken over: {len(takeover.conflicts)} conflicts")
     verb = "would take over" if dry_run else "took over"
-    for owner in takeover.owners:
-        click.echo(f"{verb} {', '.join(owner.addresses)} of {owner.container_id} {owner.ifname}")
+    for lease in takeover.leases:
+        click.echo(f"{verb} {', '.join(lease.addresses)} of {lease.key.container_id} {lease.key.ifname}")
     for address in takeover.void:
         click.echo(f"left {address}: of an earlier boot, its pod is gone")
     present, void = len(takeover.present), len(takeover.void)
     click.echo(
-        f"{verb} {len(takeover.owners)} attachments; {present} were here already, {void} leases are void"
+        f"{verb} {len(takeover.leases)} attachments; {present} were here already, {void} leases are void"
     )

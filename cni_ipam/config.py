@@ -5,16 +5,17 @@ configuration is reported at once; docs/configuration.md has the keys.
 """
 
 import ipaddress
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from cni_core.call import Call, section
 from cni_core.errors import InvalidConfig
 from cni_core.netconf import DnsKeys, load
 from cni_core.result import DNS, Route, parse_dns, parse_route, route_problem
-from cni_ipam import names
+from cni_ipam import place
+from cni_ipam.place import DATA_DIR, Place
 from cni_ipam.ranges import RangeSet
-from cni_ipam.store import DATA_DIR
 from cni_ipam.subnets import Subnet, range_sets
 
 
@@ -51,7 +52,7 @@ class _Runtime(TypedDict, total=False):
     ipRanges: list[list[Subnet]]
 
 
-class Request(NamedTuple):
+class AllocationRequest(NamedTuple):
     """What an ADD asks of the pool.
 
     `host_local` is its schema, whose users expect its errors, word for word.
@@ -59,8 +60,7 @@ class Request(NamedTuple):
     route for each gateway. Addresses in `requested` are plain text.
     """
 
-    pool: str
-    data_dir: str
+    place: Place
     range_sets: tuple[RangeSet, ...]
     requested: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
@@ -71,7 +71,7 @@ class Request(NamedTuple):
     host_local: bool = False
 
 
-def parse(call: Call, warn: Callable[[str], None]) -> Request:
+def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
     """Return what a network's `ipam` asks for, or raise InvalidConfig with all that is wrong."""
     document = call.conf.get("ipam")
     if not isinstance(document, dict):
@@ -86,9 +86,8 @@ def parse(call: Call, warn: Callable[[str], None]) -> Request:
         raise InvalidConfig.of(problems)
     docker_schema = bool(conf.get("subnets")) or not sets
     explicit = any(route.dst.endswith("/0") for route in routes)
-    return Request(
-        pool=conf.get("pool") or call.network,
-        data_dir=conf.get("dataDir") or DATA_DIR,
+    return AllocationRequest(
+        place=Place(conf.get("pool") or call.network, conf.get("dataDir") or DATA_DIR),
         range_sets=tuple(sets),
         requested=requested,
         routes=routes,
@@ -139,8 +138,8 @@ def _read(
 def _name_problems(conf: Schema) -> list[str]:
     """Return what cannot be a directory."""
     named = (
-        ("pool", conf.get("pool"), names.pool_problem),
-        ("dataDir", conf.get("dataDir"), names.data_dir_problem),
+        ("pool", conf.get("pool"), place.pool_problem),
+        ("dataDir", conf.get("dataDir"), place.data_dir_problem),
     )
     return [
         f"ipam.{key} {value}: {problem(value)}" for key, value, problem in named if value and problem(value)
@@ -209,3 +208,9 @@ def _requested(call: Call, problems: list[str]) -> tuple[str, ...]:
 def _route_problems(routes: Sequence[Route]) -> list[str]:
     found = ((route, route_problem(route)) for route in routes)
     return [f"ipam.routes {route.dst}: {problem}" for route, problem in found if problem]
+
+
+def needs_host_files(ipam: Mapping[str, Any]) -> bool:
+    """Tell whether a section names files outside of the state directory, which a container may not see."""
+    data_dir = os.path.normpath(str(ipam.get("dataDir") or DATA_DIR))
+    return bool(ipam.get("resolvConf")) or not f"{data_dir}/".startswith(f"{DATA_DIR}/")

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from cni_core import statefile
 from cni_core.errors import PoolExhausted
 from cni_core.lock import locked
-from cni_ipam import poolfile
+from cni_ipam.poolfile import PoolFile, overlap
 from cni_ipam.ranges import Network, Range, RangeSet, edges, first_usable, merge
 
 # Docker's default address pools: 172.17 to 172.31, then slices of 192.168.
@@ -31,30 +31,33 @@ def whole_subnet(subnet: Network) -> RangeSet:
     return RangeSet([Range(subnet, first, last, gateway, tuple(merge(reserved)))])
 
 
-def default_range_sets(data_dir: str, pool: str, network: str, *, ipv6: bool) -> tuple[RangeSet, ...]:
+def default_range_sets(file: PoolFile, network: str, *, ipv6: bool) -> tuple[RangeSet, ...]:
     """Return the subnets chosen for a network, choosing and recording them the first time.
 
     Raises PoolExhausted if every default pool overlaps something.
     """
-    chosen = poolfile.chosen(data_dir, pool)
+    chosen = file.chosen()
     if len(chosen) < 1 + ipv6:
+        data_dir = file.place.data_dir
         statefile.make_directory(data_dir)
         with locked(os.path.join(data_dir, ".lock")):
-            chosen = poolfile.chosen(data_dir, pool) or [_choose(_IPV4, data_dir, pool)]
+            chosen = file.chosen() or [_choose(_IPV4, file)]
             if ipv6 and len(chosen) == 1:
-                chosen.append(_choose(_ula(data_dir).subnets(new_prefix=64), data_dir, pool))
-            poolfile.choose(data_dir, pool, chosen)
+                chosen.append(_choose(_ula(data_dir).subnets(new_prefix=64), file))
+            file.choose(chosen)
     sets = tuple(whole_subnet(subnet) for subnet in chosen[: 1 + ipv6])
-    poolfile.record(data_dir, pool, network, sets)
+    file.record(network, sets)
     return sets
 
 
-def _choose(candidates: Iterable[Network], data_dir: str, pool: str) -> Network:
-    used = [*(subnet for _other, subnet in poolfile.of_other_pools(data_dir, pool)), *on_link_routes()]
+def _choose(candidates: Iterable[Network], file: PoolFile) -> Network:
+    used = [*(subnet for _other, subnet in file.others()), *on_link_routes()]
     for candidate in candidates:
-        if not any(poolfile.overlap(candidate, subnet) for subnet in used):
+        if not any(overlap(candidate, subnet) for subnet in used):
             return candidate
-    raise PoolExhausted(f"choose a default subnet for {pool}: all overlap a network or route of this node")
+    raise PoolExhausted(
+        f"choose a default subnet for {file.place.pool}: all overlap a network or route of this node"
+    )
 
 
 def _ula(data_dir: str) -> ipaddress.IPv6Network:

@@ -11,39 +11,59 @@ from typing import NamedTuple
 
 from cni_core import libcni, statefile
 from cni_core.boot import boot_time
-from cni_ipam.owner import Owner, timestamp
+from cni_core.call import AttachmentKey
+from cni_core.lock import locked
+from cni_ipam.lease import Lease, timestamp
+from cni_ipam.lease_store import Transaction
 from cni_ipam.ranges import RangeSet
-from cni_ipam.store import Store
 
 DATA_DIR = "/var/lib/cni/networks"
 _CURSOR = "last_reserved_ip."
 _FIRST_IFNAME = "eth0"  # before 0.8 host-local did not record it
 
 
-class Lease(NamedTuple):
+class Source(NamedTuple):
+    """A directory of host-local, and the network whose leases are in it."""
+
+    directory: str
+    network: str
+    range_sets: tuple[RangeSet, ...]
+
+
+class ForeignLease(NamedTuple):
     """One file of host-local: an address, whose it is, and since when, in seconds since the epoch."""
 
     address: str
-    container_id: str
-    ifname: str
+    key: AttachmentKey
     since: float
 
 
 class Takeover(NamedTuple):
-    """What an import does: attachments to take over, those already here, void addresses, and conflicts."""
+    """What an import does: leases to take over, those already here, void addresses, and conflicts."""
 
-    owners: tuple[Owner, ...]
-    present: tuple[Owner, ...]
+    leases: tuple[Lease, ...]
+    present: tuple[Lease, ...]
     void: tuple[str, ...]
     conflicts: tuple[str, ...]
 
 
-def read(directory: str) -> list[Lease]:
+def take_over(source: Source, pool: Transaction, *, dry_run: bool) -> Takeover:
+    """Lease every address that host-local has in use, or none, under host-local's own lock too."""
+    with locked(os.path.join(source.directory, "lock")):  # by flock(2), as host-local does
+        takeover = plan(read(source.directory), source, pool)
+        if not takeover.conflicts and not dry_run:
+            _allocate(takeover, pool)
+            _move_cursors(source, pool)
+            pool.record(source.network, source.range_sets)
+    return takeover
+
+
+def read(directory: str) -> list[ForeignLease]:
     """Return the leases in a directory of host-local."""
     return [lease for name in sorted(statefile.list_directory(directory)) for lease in _read(directory, name)]
 
 
-def _read(directory: str, name: str) -> Iterable[Lease]:
+def _read(directory: str, name: str) -> Iterable[ForeignLease]:
     try:
         address = ipaddress.ip_address(name)
         path = os.path.join(directory, name)
@@ -52,38 +72,40 @@ def _read(directory: str, name: str) -> Iterable[Lease]:
         return
     container_id, _newline, ifname = (statefile.read_file(path) or "").strip().partition("\n")
     if container_id.strip():  # an empty file is what a crash left, and nobody's
-        yield Lease(str(address), container_id.strip(), ifname.strip() or _FIRST_IFNAME, since)
+        key = AttachmentKey(container_id.strip(), ifname.strip() or _FIRST_IFNAME)
+        yield ForeignLease(str(address), key, since)
 
 
-def plan(leases: Sequence[Lease], range_sets: Sequence[RangeSet], store: Store, network: str) -> Takeover:
-    """Decide what to take over, under the locks of both stores."""
-    live = [lease for lease in leases if _is_live(lease, network)]
+def plan(found: Sequence[ForeignLease], source: Source, pool: Transaction) -> Takeover:
+    """Decide which leases to take over, under the locks of both stores."""
+    live = [lease for lease in found if _is_live(lease, source.network)]
     conflicts: list[str] = []
-    wanted: dict[str, Owner] = {}
-    for lease in live:
-        cidr = _cidr(lease.address, range_sets)
+    wanted: dict[AttachmentKey, Lease] = {}
+    for foreign in live:
+        cidr = _cidr(foreign.address, source.range_sets)
         if cidr is None:
-            conflicts.append(f"{lease.address} of {lease.container_id}: in no subnet of {network}")
+            where = f"{foreign.address} of {foreign.key.container_id}"
+            conflicts.append(f"{where}: in no subnet of {source.network}")
             continue
-        fresh = Owner(lease.container_id, lease.ifname, network, (), since=timestamp(lease.since))
-        owner = wanted.get(fresh.key, fresh)
-        wanted[owner.key] = owner._replace(addresses=(*owner.addresses, cidr))
-    present = tuple(owner for owner in wanted.values() if _is_present(owner, store))
-    owners = tuple(owner for owner in wanted.values() if owner not in present)
-    for owner in owners:
-        conflicts += _conflicts(owner, store)
-    void = tuple(lease.address for lease in leases if lease not in live)
-    return Takeover(owners, present, void, tuple(conflicts))
+        fresh = Lease(foreign.key, source.network, (), since=timestamp(foreign.since))
+        lease = wanted.get(foreign.key, fresh)
+        wanted[foreign.key] = lease._replace(addresses=(*lease.addresses, cidr))
+    present = tuple(lease for lease in wanted.values() if _is_present(lease, pool))
+    leases = tuple(lease for lease in wanted.values() if lease not in present)
+    for lease in leases:
+        conflicts += _conflicts(lease, pool)
+    void = tuple(lease.address for lease in found if lease not in live)
+    return Takeover(leases, present, void, tuple(conflicts))
 
 
-def _is_live(lease: Lease, network: str) -> bool:
+def _is_live(lease: ForeignLease, network: str) -> bool:
     """Tell whether a lease may be in use: made in this boot, or its sandbox, as libcni recorded it, is there.
 
     The time alone would not do: a node without a battery starts with a wrong clock.
     """
     if lease.since >= boot_time():
         return True
-    netns = libcni.sandbox_of(network, lease.container_id, lease.ifname)
+    netns = libcni.sandbox_of(network, *lease.key)
     return netns is not None and os.path.exists(netns)
 
 
@@ -96,42 +118,38 @@ def _cidr(text: str, range_sets: Sequence[RangeSet]) -> str | None:
     return None
 
 
-def _is_present(owner: Owner, store: Store) -> bool:
-    held = store.owner(owner.key)
-    return held is not None and set(held.addresses) == set(owner.addresses)
+def _is_present(lease: Lease, pool: Transaction) -> bool:
+    held = pool.lease_of(lease.key)
+    return held is not None and set(held.addresses) == set(lease.addresses)
 
 
-def _conflicts(owner: Owner, store: Store) -> Iterable[str]:
-    held = store.owner(owner.key)
+def _conflicts(lease: Lease, pool: Transaction) -> Iterable[str]:
+    held = pool.lease_of(lease.key)
     if held is not None:
-        yield f"{owner.key} holds {', '.join(held.addresses)} here, not {', '.join(owner.addresses)}"
-    for cidr in owner.addresses:
+        yield f"{lease.key.text} holds {', '.join(held.addresses)} here, not {', '.join(lease.addresses)}"
+    for cidr in lease.addresses:
         address = ipaddress.ip_interface(cidr).ip
-        if held is None and store.is_taken(address.version, int(address)):
-            yield f"{address} of {owner.container_id}: leased to another here"
+        if held is None and pool.is_taken(address.version, int(address)):
+            yield f"{address} of {lease.key.container_id}: leased to another here"
 
 
-def take_over(takeover: Takeover, store: Store) -> None:
+def _allocate(takeover: Takeover, pool: Transaction) -> None:
     """Lease every planned address, or none."""
-    done: list[Owner] = []
+    done: list[Lease] = []
     try:
-        for owner in takeover.owners:
-            store.write(owner)
-            done.append(owner)
+        for lease in takeover.leases:
+            pool.allocate(lease)
+            done.append(lease)
     except BaseException:
-        for owner in done:
-            store.remove(owner)
+        for lease in done:
+            pool.release(lease)
         raise
 
 
-def move_cursors(directory: str, range_sets: Sequence[RangeSet], store: Store) -> None:
+def _move_cursors(source: Source, pool: Transaction) -> None:
     """Go on after the addresses that host-local gave last."""
-    for number, range_set in enumerate(range_sets):
-        text = (statefile.read_file(os.path.join(directory, f"{_CURSOR}{number}")) or "").strip()
+    for number, range_set in enumerate(source.range_sets):
+        path = os.path.join(source.directory, f"{_CURSOR}{number}")
+        text = (statefile.read_file(path) or "").strip()
         if text:
-            store.move_cursor(range_set.identity, text)
-
-
-def lock_file(directory: str) -> str:
-    """Return the file that host-local locks while it changes the directory, by flock(2) too."""
-    return os.path.join(directory, "lock")
+            pool.move_cursor(range_set, text)

@@ -1,22 +1,22 @@
 """What is leased on this node, over all pools, for people and for metrics. Changes nothing."""
 
 import ipaddress
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cni_ipam import poolfile
-from cni_ipam.owner import Owner
+from cni_ipam.disk_store import DiskStore
+from cni_ipam.lease import Lease
+from cni_ipam.place import Place
+from cni_ipam.poolfile import pools
 from cni_ipam.ranges import Network, clip, count
-from cni_ipam.store import Store
 
 
-class Held(NamedTuple):
+class LeasedAddress(NamedTuple):
     """One leased address in CIDR form; a void one is of an earlier boot and about to be removed."""
 
     pool: str
     address: str
-    owner: Owner
+    lease: Lease
     void: bool
 
 
@@ -31,35 +31,34 @@ class Usage(NamedTuple):
     reserved: int
 
 
-def leases(data_dir: str, *, void: bool = True) -> Iterator[Held]:
-    """Yield every lease of a data directory."""
-    for pool in poolfile.pools(data_dir):
-        store = Store(data_dir, pool)
+def leased_addresses(data_dir: str, *, void: bool = True) -> Iterator[LeasedAddress]:
+    """Yield every leased address of a data directory."""
+    for pool in pools(data_dir):
+        store = DiskStore(Place(pool, data_dir))
         this, *earlier = store.boots()
         for boot in (this, *(earlier if void else ())):
-            for owner in store.owners(boot):
-                yield from (Held(pool, address, owner, boot != this) for address in owner.addresses)
+            for lease in store.leases(boot):
+                yield from (LeasedAddress(pool, address, lease, boot != this) for address in lease.addresses)
 
 
-def by_address(held: Held) -> tuple[str, int, int]:
-    """Return what leases are sorted by."""
-    address = ipaddress.ip_interface(held.address)
-    return held.pool, address.version, int(address.ip)
+def by_address(leased: LeasedAddress) -> tuple[str, int, int]:
+    """Return the key by which addresses are sorted."""
+    address = ipaddress.ip_interface(leased.address)
+    return leased.pool, address.version, int(address.ip)
 
 
 def usage(data_dir: str) -> Iterator[Usage]:
     """Yield how full each subnet of each pool is."""
-    for pool in poolfile.pools(data_dir):
-        store = Store(data_dir, pool)
-        for subnet in poolfile.subnets(data_dir, pool):
-            yield _usage(data_dir, store, subnet)
+    for pool in pools(data_dir):
+        store = DiskStore(Place(pool, data_dir))
+        for subnet in store.file.subnets():
+            yield _usage(store, subnet)
 
 
-def _usage(data_dir: str, store: Store, subnet: Network) -> Usage:
-    pool = os.path.basename(store.directory)
-    ranges = poolfile.ranges(data_dir, pool, subnet)
+def _usage(store: DiskStore, subnet: Network) -> Usage:
+    ranges = store.file.ranges(subnet)
     first, last = int(subnet.network_address), int(subnet.broadcast_address)
     taken = [number for number in store.all_taken(subnet.version) if first <= number <= last]
     size = count(ranges)
     free = size - sum(bool(clip(ranges, number, number)) for number in taken)
-    return Usage(pool, str(subnet), size, len(taken), free, subnet.num_addresses - size)
+    return Usage(store.place.pool, str(subnet), size, len(taken), free, subnet.num_addresses - size)

@@ -1,7 +1,7 @@
 """The entry point of cni-vlan. Here, and only here, cni-ipam is wired in as a built-in delegate."""
 
 from cni_core import plugin
-from cni_core.call import AttachmentKey, Call
+from cni_core.call import Call
 from cni_core.context import Commands, Context
 from cni_core.events import Finished, StageEnded
 
@@ -32,16 +32,13 @@ def hear(event: object, call: Call | None, context: Context) -> None:
 def command_line() -> None:
     """Run the tool for operators; exits the process."""
     from cni_ipam import config, inventory
-    from cni_ipam.store import DATA_DIR
+    from cni_ipam.place import DATA_DIR
     from cni_vlan.cli import IpamTools, tool
     from cni_vlan.node import HeldLease
 
     def leases() -> list[HeldLease]:
-        owners = {held.owner.key: held.owner for held in inventory.leases(DATA_DIR, void=False)}
-        return [
-            HeldLease(owner.network, AttachmentKey.parse(key), owner.addresses)
-            for key, owner in owners.items()
-        ]
+        held = {leased.lease.key: leased.lease for leased in inventory.leased_addresses(DATA_DIR, void=False)}
+        return [HeldLease(lease.network, lease.key, lease.addresses) for lease in held.values()]
 
     tool(prog_name="cni-vlan", obj=IpamTools({"cni-ipam": config.parse}, leases))
 

@@ -127,7 +127,14 @@ def test_a_process_of_its_own_imports_no_more_than_it_needs(host: Host, one_shot
     assert reply.status == 0
     tops = Counter(name.partition(".")[0] for name in modules)
     ours = {name: count for name, count in tops.items() if name not in sys.stdlib_module_names}
-    assert ours == {"__main__": 1, "cni_core": 17, "cni_ipam": 11, "cni_net": 11, "cni_vlan": 20, "filelock": 8}
+    assert ours == {
+        "__main__": 1,
+        "cni_core": 17,
+        "cni_ipam": 11,
+        "cni_net": 11,
+        "cni_vlan": 20,
+        "filelock": 8,
+    }
     assert tops.keys() & {"asyncio", "subprocess", "tempfile", "multiprocessing"} == set()
     pod.detach(CONF)
 

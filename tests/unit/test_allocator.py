@@ -1,37 +1,28 @@
 """Ranges and the allocator against a naive model over a set of addresses."""
 
 import ipaddress
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cni_core.errors import AddressUnavailable, PoolExhausted
-from cni_ipam.allocator import allocate, assign, choose
+from cni_core.errors import AddressUnavailable
+from cni_ipam.allocator import Choice, assign, choose, exhausted, search
+from cni_ipam.place import Place
 from cni_ipam.ranges import Range, RangeSet, after, clip, count, edges, first_usable, gaps, merge
+from tests.store.memory import MemoryStore
 
 
-class Memory:
-    """An occupancy that remembers in sets."""
+def memory_of(taken: Iterable[int] = ()) -> MemoryStore:
+    return MemoryStore(Place("lan"), taken=taken)
 
-    def __init__(self, taken: Iterable[int] = ()) -> None:
-        self.addresses = set(taken)
-        self.full: set[int] = set()
-        self.looked = 0
 
-    def taken(self, _version: int, block: int) -> Collection[int]:
-        self.looked += 1
-        return {number for number in self.addresses if number >> 8 == block}
-
-    def is_taken(self, _version: int, number: int) -> bool:
-        return number in self.addresses
-
-    def full_blocks(self, _version: int, _identity: str, group: int) -> Collection[int]:
-        return {block for block in self.full if block >> 8 == group}
-
-    def mark_full(self, _version: int, _identity: str, block: int) -> None:
-        self.full.add(block)
+def find(range_set: RangeSet, memory: MemoryStore, cursor: int | None) -> Choice | None:
+    """Search as a verb does: what turns out to be full is marked."""
+    found = search(range_set, memory, cursor)
+    memory.mark_full(range_set, found.full)
+    return found.choice
 
 
 def number(text: str) -> int:
@@ -48,12 +39,13 @@ def range_of(subnet: str, first: str = "", last: str = "", gateway: str = "", re
     return Range(net, low, high, gateway, tuple(merge(holes)))
 
 
-def give(range_set: RangeSet, memory: Memory, count_: int, cursor: int | None = None) -> list[str]:
+def give(range_set: RangeSet, memory: MemoryStore, count_: int, cursor: int | None = None) -> list[str]:
     found = []
     for _ in range(count_):
-        choice = allocate(range_set, memory, cursor)
+        choice = find(range_set, memory, cursor)
+        assert choice is not None
         cursor = choice.number
-        memory.addresses.add(cursor)
+        memory.taken_by_hand.add(cursor)
         found.append(choice.cidr)
     return found
 
@@ -61,19 +53,20 @@ def give(range_set: RangeSet, memory: Memory, count_: int, cursor: int | None = 
 def test_addresses_go_upwards_from_the_start_of_the_range() -> None:
     only = RangeSet((range_of("192.168.32.0/24", "192.168.32.128", "192.168.32.255", "192.168.32.254"),))
 
-    found = give(only, Memory(), 126)
+    found = give(only, memory_of(), 126)
 
     assert found[0] == "192.168.32.128/24"  # a range's own first address is usable
     assert found[-1] == "192.168.32.253/24"  # gateway and broadcast never are
-    with pytest.raises(PoolExhausted, match=r"192.168.32.128-192.168.32.254"):
-        give(only, Memory(range(number("192.168.32.128"), number("192.168.32.255"))), 1)
+    full = memory_of(range(number("192.168.32.128"), number("192.168.32.255")))
+    assert find(only, full, None) is None
+    assert "192.168.32.128-192.168.32.254" in exhausted(only).msg
 
 
 def test_a_released_address_is_not_given_again_at_once() -> None:
     only = RangeSet((range_of("10.0.0.0/29", gateway="10.0.0.1"),))
-    memory = Memory()
+    memory = memory_of()
     give(only, memory, 3)
-    memory.addresses.remove(number("10.0.0.3"))
+    memory.taken_by_hand.remove(number("10.0.0.3"))
 
     assert give(only, memory, 3, number("10.0.0.4")) == ["10.0.0.5/29", "10.0.0.6/29", "10.0.0.3/29"]
 
@@ -91,7 +84,7 @@ def test_a_released_address_is_not_given_again_at_once() -> None:
 def test_small_subnets(subnet: str, expected: list[str]) -> None:
     only = RangeSet((range_of(subnet),))
 
-    assert give(only, Memory(), len(expected)) == expected
+    assert give(only, memory_of(), len(expected)) == expected
 
 
 def test_the_next_subnet_follows_when_one_is_full() -> None:
@@ -99,7 +92,7 @@ def test_the_next_subnet_follows_when_one_is_full() -> None:
         (range_of("10.0.0.0/30", gateway="10.0.0.1"), range_of("10.0.1.0/30", gateway="10.0.1.1"))
     )
 
-    assert give(both, Memory(), 2) == ["10.0.0.2/30", "10.0.1.2/30"]
+    assert give(both, memory_of(), 2) == ["10.0.0.2/30", "10.0.1.2/30"]
 
 
 @pytest.mark.parametrize(
@@ -118,19 +111,25 @@ def test_the_gateway_that_is_implied(subnet: str, gateway: str) -> None:
 def test_a_nearly_full_subnet_is_searched_without_looking_at_full_blocks() -> None:
     net = range_of("10.0.0.0/16", gateway="10.0.0.1")
     free = number("10.0.200.17")
-    memory = Memory(n for n in range(net.first, net.last + 1) if n != free)
-    memory.full = set(range(net.first >> 8, (net.last >> 8) + 1)) - {free >> 8}
+    memory = memory_of(n for n in range(net.first, net.last + 1) if n != free)
+    whole = RangeSet((net,))
+    memory.mark_full(
+        whole, [block for block in range(net.first >> 8, (net.last >> 8) + 1) if block != free >> 8]
+    )
 
-    assert allocate(RangeSet((net,)), memory, None).number == free
+    assert find(whole, memory, None) == Choice(free, net)
     assert memory.looked == 1
 
 
 def test_a_block_found_full_is_marked() -> None:
     net = range_of("10.0.0.0/22", gateway="10.0.0.1")
-    memory = Memory(range(net.first, net.first + 512))
+    memory = memory_of(range(net.first, net.first + 512))
 
-    assert allocate(RangeSet((net,)), memory, None).cidr == "10.0.2.0/22"
-    assert memory.full == {net.first >> 8, (net.first >> 8) + 1}
+    found = search(RangeSet((net,)), memory, None)
+
+    assert found.choice is not None
+    assert found.choice.cidr == "10.0.2.0/22"
+    assert found.full == (net.first >> 8, (net.first >> 8) + 1)
 
 
 @pytest.mark.parametrize(
@@ -147,13 +146,16 @@ def test_a_requested_address_that_cannot_be(request_: str, words: str) -> None:
     only = RangeSet((range_of("10.0.0.0/24", gateway="10.0.0.1", reserved="10.0.0.9"),))
 
     with pytest.raises(AddressUnavailable, match=words):
-        choose(only, ipaddress.ip_address(request_), Memory([number("10.0.0.5")]), None)
+        choose(only, ipaddress.ip_address(request_), memory_of([number("10.0.0.5")]), None)
 
 
 def test_a_requested_address_may_be_outside_the_range() -> None:
     only = RangeSet((range_of("10.0.0.0/24", "10.0.0.100", "10.0.0.200"),))
 
-    assert choose(only, ipaddress.ip_address("10.0.0.5"), Memory(), None).cidr == "10.0.0.5/24"
+    found = choose(only, ipaddress.ip_address("10.0.0.5"), memory_of(), None).choice
+
+    assert found is not None
+    assert found.cidr == "10.0.0.5/24"
 
 
 def test_requests_go_to_the_sets_that_hold_them() -> None:
@@ -217,14 +219,11 @@ def test_allocate_agrees_with_the_naive_search(
     item = Range(
         net, base + offset, base + offset + size, "", tuple(sorted((base + n, base + n) for n in reserved))
     )
-    memory = Memory(base + n for n in taken)
+    memory = memory_of(base + n for n in taken)
     allowed = [n for n in range(offset, offset + size + 1) if n not in reserved]
     at = allowed.index(cursor) + 1 if cursor in allowed else 0
     expected = next((n for n in allowed[at:] + allowed[:at] if n not in taken), None)
 
     start = None if cursor is None else base + cursor
-    if expected is None:
-        with pytest.raises(PoolExhausted):
-            allocate(RangeSet((item,)), memory, start)
-    else:
-        assert allocate(RangeSet((item,)), memory, start).number == base + expected
+    found = find(RangeSet((item,)), memory, start)
+    assert (found.number if found else None) == (None if expected is None else base + expected)

@@ -76,7 +76,7 @@ def test_a_valid_configuration_is_remembered_with_its_warnings() -> None:
     assert heard == ["unknown key mood is ignored; did you mean mode?"] * 2
 
 
-def ipam(**keys: object) -> ipam_config.Request:
+def ipam(**keys: object) -> ipam_config.AllocationRequest:
     return ipam_config.parse(call({"ipam": {"type": "cni-ipam", **keys}}), ignore)
 
 

@@ -1,4 +1,4 @@
-"""The lease store on disk. The only module that knows its layout; docs/lease-store.md describes it.
+"""Leases on this node's disk. The only module that knows the layout; docs/lease-store.md describes it.
 
     <pool>/lock                                  held for every change of the pool
     <pool>/cursors/<range set>                   the address given last, as text
@@ -16,39 +16,45 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from cni_core import statefile
 from cni_core.boot import boot_id
+from cni_core.call import AttachmentKey
 from cni_core.errors import IoFailure
 from cni_core.lock import locked
-from cni_ipam import owner as owner_text
+from cni_ipam import defaults
+from cni_ipam import lease as lease_text
 from cni_ipam.allocator import BLOCK_BITS, GROUP_BITS
-from cni_ipam.owner import Owner
-from cni_ipam.ranges import to_address
+from cni_ipam.lease import Lease
+from cni_ipam.lease_store import Transaction
+from cni_ipam.place import Place
+from cni_ipam.poolfile import PoolFile
+from cni_ipam.ranges import RangeSet, to_address
 
-DATA_DIR = "/var/lib/cni/cni-ipam"
+T = TypeVar("T")
 _SWEEP = 200  # entries of earlier boots removed in one call, so that no call is slow
 _ADDRESS_WIDTH = 39  # of the longest IPv6 address, as text
 _BOOT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # nothing else is swept away
 
 
-class Store:
-    """The leases of one pool, as seen from this boot."""
+class DiskStore:
+    """The leases of one pool, as seen from this boot. What changes something belongs into a transaction."""
 
-    def __init__(self, data_dir: str, pool: str) -> None:
-        self.pool = pool
-        self.directory = os.path.join(data_dir, pool)
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.directory = os.path.join(place.data_dir, place.pool)
+        self.file = PoolFile(place)
         self._boot = boot_id()
         self._current = os.path.join(self.directory, self._boot)
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the pool's lock; what earlier boots left is removed a little at a time."""
+    def transaction(self, work: Callable[[Transaction], T]) -> T:
+        """Run a function with the pool's lock held; what earlier boots left is removed a little at a time."""
         statefile.make_directory(self.directory)
         with locked(os.path.join(self.directory, "lock")):
             self._sweep()
-            yield
+            return work(self)
 
     def exists(self) -> bool:
         """Tell whether anything was ever leased from the pool in this boot."""
@@ -85,13 +91,18 @@ class Store:
         first = to_address(version, group << (BLOCK_BITS + GROUP_BITS))
         return os.path.join(self._current, "full", identity, str(first))
 
-    def full_blocks(self, version: int, identity: str, group: int) -> Collection[int]:
+    def full_blocks(self, range_set: RangeSet, group: int) -> Collection[int]:
         """Return the blocks of a group that are marked as full for a range set."""
-        names = statefile.list_directory(self._full_path(version, identity, group))
+        version = range_set.version
+        names = statefile.list_directory(self._full_path(version, range_set.identity, group))
         return {number >> BLOCK_BITS for number in _numbers(version, names)}
 
-    def mark_full(self, version: int, identity: str, block: int) -> None:
-        """Mark a block as full for a range set."""
+    def mark_full(self, range_set: RangeSet, blocks: Sequence[int]) -> None:
+        """Mark blocks as full for a range set."""
+        for block in blocks:
+            self._mark_full(range_set.version, range_set.identity, block)
+
+    def _mark_full(self, version: int, identity: str, block: int) -> None:
         directory = self._full_path(version, identity, block >> GROUP_BITS)
         statefile.make_directory(directory)
         name = str(to_address(version, block << BLOCK_BITS))
@@ -107,83 +118,95 @@ class Store:
             directory = self._full_path(version, identity, block >> GROUP_BITS)
             statefile.remove_file(os.path.join(directory, name))
 
+    # Subnets.
+
+    def record(self, network: str, sets: Sequence[RangeSet]) -> bool:
+        """Record the subnets and ranges of a network that uses the pool; tell whether they are new."""
+        return self.file.record(network, sets)
+
+    def default_range_sets(self, network: str, *, ipv6: bool) -> tuple[RangeSet, ...]:
+        """Return the subnets chosen for a network that names none."""
+        return defaults.default_range_sets(self.file, network, ipv6=ipv6)
+
+    def overlaps(self, sets: Sequence[RangeSet]) -> list[str]:
+        """Describe each subnet that overlaps one of another pool of this node."""
+        return self.file.overlaps(sets)
+
     # Cursors.
 
-    def cursor(self, identity: str) -> int | None:
+    def cursor(self, range_set: RangeSet) -> int | None:
         """Return the address of a range set that was given last."""
-        text = statefile.read_file(os.path.join(self.directory, "cursors", identity))
+        text = statefile.read_file(os.path.join(self.directory, "cursors", range_set.identity))
         try:
             return int(ipaddress.ip_address((text or "").strip()))
         except ValueError:
             return None
 
-    def move_cursor(self, identity: str, address: str) -> None:
+    def move_cursor(self, range_set: RangeSet, address: str) -> None:
         """Remember the address of a range set that was given last."""
         directory = os.path.join(self.directory, "cursors")
         statefile.make_directory(directory)
         text = f"{address.partition('/')[0]:<{_ADDRESS_WIDTH}}\n"
-        statefile.overwrite_file(os.path.join(directory, identity), text)
+        statefile.overwrite_file(os.path.join(directory, range_set.identity), text)
 
     # Leases.
 
-    def _owner_path(self, key: str) -> str:
-        return os.path.join(self._current, "owners", statefile.file_name(key))
+    def _own_path(self, key: AttachmentKey) -> str:
+        return os.path.join(self._current, "owners", statefile.file_name(key.text))
 
-    def owner(self, key: str) -> Owner | None:
-        """Return what an attachment holds, None if nothing."""
-        text = statefile.read_file(self._owner_path(key))
+    def lease_of(self, key: AttachmentKey) -> Lease | None:
+        """Return the lease of an attachment, None if it has none."""
+        text = statefile.read_file(self._own_path(key))
         if text is None:
             return None
-        owner = owner_text.parse(text)
-        return owner if owner.key == key and owner.is_whole else self._recovered(key)
+        lease = lease_text.parse(text)
+        return lease if lease.key == key and lease.is_whole else self._recovered(key)
 
-    def _recovered(self, key: str) -> Owner:
-        """Return the owner of a file that was emptied by hand, from the names of its leases."""
-        container_id, _colon, ifname = key.partition(":")
+    def _recovered(self, key: AttachmentKey) -> Lease:
+        """Return the lease in a file that was emptied by hand, from the names of its addresses."""
+        bare = Lease(key, "", ())
         found = []
         for version in (4, 6):
             taken = (str(to_address(version, number)) for number in self.all_taken(version))
-            found += [
-                address for address in taken if self.holds(Owner(container_id, ifname, "", ()), address)
-            ]
-        return Owner(container_id, ifname, "", tuple(found))
+            found += [address for address in taken if self.holds(bare, address)]
+        return bare._replace(addresses=tuple(found))
 
-    def write(self, owner: Owner) -> None:
-        """Lease addresses to an attachment: first its own file, then a name for each address."""
-        path = self._owner_path(owner.key)
+    def allocate(self, lease: Lease) -> None:
+        """Bind addresses to an attachment: first its own file, then a name for each address."""
+        path = self._own_path(lease.key)
         statefile.make_directory(os.path.dirname(path))
-        statefile.write_file(path, owner_text.render(owner, self._boot))
-        for address in owner.addresses:
-            lease = self._lease_path(address)
+        statefile.write_file(path, lease_text.render(lease, self._boot))
+        for address in lease.addresses:
+            name = self._lease_path(address)
             try:
-                statefile.make_directory(os.path.dirname(lease))
-                os.link(path, lease)
+                statefile.make_directory(os.path.dirname(name))
+                os.link(path, name)
             except (OSError, IoFailure) as error:
-                self.remove(owner)
+                self.release(lease)
                 raise IoFailure(f"write lease {address}: {error}") from error
 
     def _lease_path(self, address: str) -> str:
         parsed = ipaddress.ip_interface(address)
         return os.path.join(self._block_path(parsed.version, int(parsed.ip) >> BLOCK_BITS), str(parsed.ip))
 
-    def holds(self, owner: Owner, address: str) -> bool:
-        """Tell whether an address is leased to an owner: both names are one file."""
+    def holds(self, lease: Lease, address: str) -> bool:
+        """Tell whether an address is bound to a lease: both names are one file."""
         try:
-            return os.path.samefile(self._lease_path(address), self._owner_path(owner.key))
+            return os.path.samefile(self._lease_path(address), self._own_path(lease.key))
         except FileNotFoundError:
             return False
 
-    def remove(self, owner: Owner) -> None:
-        """Release what an attachment holds: marks first, its own file last, so that it can be done again."""
-        for address in owner.addresses:
-            if not self.holds(owner, address):
+    def release(self, lease: Lease) -> None:
+        """Release the addresses of a lease: marks first, its own file last, so that it can be done again."""
+        for address in lease.addresses:
+            if not self.holds(lease, address):
                 continue
             parsed = ipaddress.ip_interface(address)
             self._unmark(parsed.version, int(parsed.ip))
-            lease = self._lease_path(address)
-            statefile.remove_file(lease)
-            statefile.remove_directory(os.path.dirname(lease))
-        statefile.remove_file(self._owner_path(owner.key))
+            name = self._lease_path(address)
+            statefile.remove_file(name)
+            statefile.remove_directory(os.path.dirname(name))
+        statefile.remove_file(self._own_path(lease.key))
 
     def boots(self) -> list[str]:
         """Return the boots that have leases, this one first; those of the others are void."""
@@ -193,15 +216,15 @@ class Store:
     def _is_earlier(self, name: str) -> bool:
         return name != self._boot and _BOOT.fullmatch(name) is not None
 
-    def owners(self, boot: str = "") -> Iterator[Owner]:
-        """Yield every attachment that holds addresses, or that held some in an earlier boot."""
+    def leases(self, boot: str = "") -> Iterator[Lease]:
+        """Yield every lease of this boot, or of an earlier one."""
         directory = os.path.join(self.directory, boot or self._boot, "owners")
         for name in statefile.list_directory(directory):
             text = statefile.read_file(os.path.join(directory, name))
             if text is not None and name != ".new":
-                owner = owner_text.parse(text)
-                whole = owner.is_whole and statefile.file_name(owner.key) == name
-                yield owner if whole else self._recovered(name)
+                lease = lease_text.parse(text)
+                whole = lease.is_whole and statefile.file_name(lease.key.text) == name
+                yield lease if whole else self._recovered(AttachmentKey.parse(name))
 
     def _sweep(self) -> None:
         """Remove some of what earlier boots left."""

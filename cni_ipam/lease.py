@@ -1,26 +1,22 @@
-"""The text of a lease: whose it is, and since when. docs/lease-store.md describes it."""
+"""A lease: the attachment, its addresses, since when; and its text, which docs/lease-store.md describes."""
 
 import ipaddress
 import time
 from typing import NamedTuple
 
+from cni_core.call import AttachmentKey, PodId
+
 FORMAT = "cni-ipam lease 1"
 
 
-class Owner(NamedTuple):
-    """Whose addresses these are. Addresses in CIDR form; `since` in UTC."""
+class Lease(NamedTuple):
+    """The addresses of an attachment, in CIDR form; `since` in UTC."""
 
-    container_id: str
-    ifname: str
+    key: AttachmentKey
     network: str
     addresses: tuple[str, ...]
-    pod: str = ""
+    pod: PodId = PodId()
     since: str = ""
-
-    @property
-    def key(self) -> str:
-        """The attachment's key."""
-        return f"{self.container_id}:{self.ifname}"
 
     @property
     def is_whole(self) -> bool:
@@ -41,16 +37,16 @@ def timestamp(seconds: float | None = None) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-def render(owner: Owner, boot: str) -> str:
-    """Return the text of an owner's leases."""
+def render(lease: Lease, boot: str) -> str:
+    """Return the text of a lease."""
     lines = (
-        ("container", owner.container_id),
-        ("interface", owner.ifname),
-        ("network", owner.network),
-        *(("address", address) for address in owner.addresses),
-        ("pod", owner.pod),
+        ("container", lease.key.container_id),
+        ("interface", lease.key.ifname),
+        ("network", lease.network),
+        *(("address", address) for address in lease.addresses),
+        ("pod", f"{lease.pod.label} {lease.pod.uid}".strip() if lease.pod.name else ""),
         ("boot", boot),
-        ("since", owner.since),
+        ("since", lease.since),
     )
     return "\n".join([FORMAT, *(f"{key} {_one_line(value)}" for key, value in lines if value), ""])
 
@@ -60,8 +56,8 @@ def _one_line(value: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in value)
 
 
-def parse(text: str) -> Owner:
-    """Return the owner that a text names; what is missing is ""."""
+def parse(text: str) -> Lease:
+    """Return the lease in a text; what is missing is ""."""
     fields: dict[str, list[str]] = {}
     for line in text.split("\n")[1:]:
         key, _space, value = line.partition(" ")
@@ -70,5 +66,12 @@ def parse(text: str) -> Owner:
     def one(key: str) -> str:
         return fields.get(key, [""])[0]
 
-    addresses = tuple(fields.get("address", ()))
-    return Owner(one("container"), one("interface"), one("network"), addresses, one("pod"), one("since"))
+    label, _space, uid = one("pod").partition(" ")
+    namespace, _slash, name = label.partition("/")
+    return Lease(
+        AttachmentKey(one("container"), one("interface")),
+        one("network"),
+        tuple(fields.get("address", ())),
+        PodId(namespace, name, uid) if name else PodId(),
+        one("since"),
+    )

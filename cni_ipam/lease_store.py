@@ -1,0 +1,76 @@
+"""What holds leases, as the verbs see it.
+
+A lease binds addresses to an attachment. Where it is kept (a directory of this node, the memory of a test) is
+the store's own business, and so is which boot it belongs to: what an earlier boot leased is not there.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from cni_core.call import AttachmentKey
+from cni_ipam.allocator import Occupancy
+from cni_ipam.lease import Lease
+from cni_ipam.place import Place
+from cni_ipam.ranges import RangeSet
+
+T = TypeVar("T")
+
+
+class Transaction(Occupancy, Protocol):
+    """A pool while nobody else changes it."""
+
+    def lease_of(self, key: AttachmentKey) -> Lease | None:
+        """Return the lease of an attachment, None if it has none."""
+
+    def leases(self) -> Iterator[Lease]:
+        """Yield every lease."""
+
+    def allocate(self, lease: Lease) -> None:
+        """Bind the addresses of a lease, all or none; raises IoFailure."""
+
+    def release(self, lease: Lease) -> None:
+        """Release the addresses of a lease that are still its own."""
+
+    def mark_full(self, range_set: RangeSet, blocks: Sequence[int]) -> None:
+        """Remember that blocks have no free address for a range set, until one of theirs is released."""
+
+    def cursor(self, range_set: RangeSet) -> int | None:
+        """Return the address of a range set that was given last, None if that is not known."""
+
+    def move_cursor(self, range_set: RangeSet, address: str) -> None:
+        """Remember the address of a range set that was given last."""
+
+    def record(self, network: str, sets: Sequence[RangeSet]) -> bool:
+        """Record the subnets and ranges of a network that uses the pool; tell whether they are new."""
+
+    def default_range_sets(self, network: str, *, ipv6: bool) -> tuple[RangeSet, ...]:
+        """Return the subnets chosen for a network that names none; raises PoolExhausted."""
+
+    def overlaps(self, sets: Sequence[RangeSet]) -> list[str]:
+        """Describe each subnet that overlaps one of another pool: addresses may be given twice."""
+
+    def check_writable(self) -> None:
+        """Raise IoFailure if nothing can be leased."""
+
+
+class LeaseStore(Protocol):
+    """The leases of one pool."""
+
+    @property
+    def place(self) -> Place:
+        """The pool."""
+
+    def exists(self) -> bool:
+        """Tell whether anything was ever leased from the pool."""
+
+    def transaction(self, work: Callable[[Transaction], T]) -> T:
+        """Run a function on the pool, whole or not at all; raises TryAgainLater after a deadline.
+
+        It may run more than once, so it changes nothing but the pool.
+        """
+
+    def lease_of(self, key: AttachmentKey) -> Lease | None:
+        """Return the lease of an attachment, None if it has none; outside of a transaction."""
+
+    def holds(self, lease: Lease, address: str) -> bool:
+        """Tell whether an address, in CIDR form, is bound to a lease."""

@@ -1,0 +1,107 @@
+"""Leasing from a pool: what the verbs do, on whatever store it is kept."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from cni_core.call import AttachmentKey, PodId
+from cni_core.errors import CniError, DuplicateAttachment
+from cni_ipam import allocator
+from cni_ipam.allocator import Choice
+from cni_ipam.lease import Lease, timestamp
+from cni_ipam.lease_store import Transaction
+from cni_ipam.ranges import RangeSet
+
+if TYPE_CHECKING:
+    from cni_ipam.config import AllocationRequest
+
+
+class Tenant(NamedTuple):
+    """The attachment that addresses are for."""
+
+    key: AttachmentKey
+    network: str
+    pod: PodId = PodId()
+
+
+class Granted(NamedTuple):
+    """What was leased, and what the operator should know of it."""
+
+    choices: tuple[Choice, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def lease(pool: Transaction, tenant: Tenant, request: "AllocationRequest") -> Granted:
+    """Lease one address from each range set, or none at all."""
+    range_sets, warnings = range_sets_of(pool, tenant.network, request)
+    held = pool.lease_of(tenant.key)
+    with _worded_as_by_host_local(request):
+        wanted = allocator.assign(range_sets, request.requested)
+    with _worded_as_by_host_local(request, 0):
+        if held is not None:
+            first, *_others = held.addresses or ("?",)
+            raise DuplicateAttachment(
+                f"{first.partition('/')[0]} has been allocated to {tenant.key.container_id},"
+                " duplicate allocation is not allowed"
+            )
+    choices = []
+    for at, (range_set, address) in enumerate(zip(range_sets, wanted, strict=True)):
+        with _worded_as_by_host_local(request, at):
+            found = allocator.choose(range_set, address, pool, pool.cursor(range_set))
+            pool.mark_full(range_set, found.full)
+            if found.choice is None:
+                raise allocator.exhausted(range_set)
+            choices.append(found.choice)
+    addresses = tuple(choice.cidr for choice in choices)
+    pool.allocate(Lease(tenant.key, tenant.network, addresses, tenant.pod, timestamp()))
+    for range_set, address, choice in zip(range_sets, wanted, choices, strict=True):
+        if address is None:
+            pool.move_cursor(range_set, choice.cidr)
+    return Granted(tuple(choices), warnings)
+
+
+@contextmanager
+def _worded_as_by_host_local(request: "AllocationRequest", range_set: int | None = None) -> Iterator[None]:
+    """Put an error of the block into host-local's words where its schema is used: people match them."""
+    try:
+        yield
+    except CniError as error:
+        if request.host_local:
+            prefix = "" if range_set is None else f"failed to allocate for range {range_set}: "
+            error.msg, error.details = f"{prefix}{error.msg}", ""
+        raise
+
+
+def range_sets_of(
+    pool: Transaction, network: str, request: "AllocationRequest"
+) -> tuple[tuple[RangeSet, ...], tuple[str, ...]]:
+    """Return the range sets of a network, recorded in its pool, and warnings of subnets that overlap."""
+    if not request.range_sets:
+        return pool.default_range_sets(network, ipv6=request.ipv6), ()
+    is_new = pool.record(network, request.range_sets)
+    overlaps = pool.overlaps(request.range_sets) if is_new else []
+    return request.range_sets, tuple(f"{text}: give both networks the same pool" for text in overlaps)
+
+
+def release(pool: Transaction, key: AttachmentKey) -> None:
+    """Release what an attachment holds; fine if that is nothing."""
+    held = pool.lease_of(key)
+    if held is not None:
+        pool.release(held)
+
+
+def check_free(pool: Transaction, network: str, request: "AllocationRequest") -> tuple[str, ...]:
+    """Raise unless an address of each range set could be leased; return warnings of overlaps."""
+    pool.check_writable()
+    for range_set in range_sets_of(pool, network, request)[0]:
+        if allocator.search(range_set, pool, pool.cursor(range_set)).choice is None:
+            raise allocator.exhausted(range_set)
+    overlaps = pool.overlaps(request.range_sets)
+    return tuple(f"{text}: give both networks the same pool" for text in overlaps)
+
+
+def collect(pool: Transaction, networks: Collection[str], valid: Collection[AttachmentKey]) -> None:
+    """Release what attachments of some networks hold that are not valid."""
+    for held in list(pool.leases()):
+        if held.network in networks and held.key not in valid:
+            pool.release(held)

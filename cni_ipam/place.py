@@ -1,0 +1,39 @@
+"""Where the leases of a network are: the pool and its directory, which become paths in every verb. Pure."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from cni_core.call import section
+
+DATA_DIR = "/var/lib/cni/cni-ipam"
+_POOL = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
+
+
+class Place(NamedTuple):
+    """A pool of addresses and the directory that holds its leases; networks that name one pool share it."""
+
+    pool: str
+    data_dir: str = DATA_DIR
+
+
+def pool_problem(pool: object) -> str:
+    """Return the reason why a pool cannot have this name, "" if it can."""
+    if isinstance(pool, str) and _POOL.fullmatch(pool):
+        return ""
+    return "a pool is named like a network"
+
+
+def data_dir_problem(data_dir: object) -> str:
+    """Return the reason why leases cannot be in this directory, "" if they can."""
+    return "" if isinstance(data_dir, str) and data_dir.startswith("/") else "not an absolute path"
+
+
+def place_of(conf: Mapping[str, Any], network: str) -> Place | None:
+    """Return the place that a bare configuration names: DEL and GC must not fail on the rest of it.
+
+    None for one in which nothing can ever have been leased.
+    """
+    data_dir = section(conf, "ipam", "dataDir") or DATA_DIR
+    pool = section(conf, "ipam", "pool") or network
+    return None if pool_problem(pool) or data_dir_problem(data_dir) else Place(pool, data_dir)

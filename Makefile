@@ -11,7 +11,7 @@ $(STAMP): requirements.lock pyproject.toml tools/bootstrap
 	@tools/bootstrap
 
 demo: $(STAMP)
-	@$(PY) -m conformance.lab -- python3 -m conformance.demo
+	@$(PY) -m tests.lab -- python3 -m tests.demo
 
 lint: $(STAMP)
 	@echo "== lint and types"
@@ -25,18 +25,18 @@ unit: $(STAMP)
 
 store: $(STAMP)
 	@echo "== the lease store, with real processes"
-	$(PY) -m conformance.lab.tools strace host-local
+	$(PY) -m tests.lab.tools strace host-local
 	$(PY) -m pytest -q $(or $(ARGS),-n 2 tests/store)
 
 kernel: $(STAMP) dist/launcher
-	@$(PY) -m conformance.lab -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),-n 2 --dist worksteal tests/kernel)
+	@$(PY) -m tests.lab -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),-n 2 --dist worksteal tests/kernel)
 
 runtimes: $(STAMP) build image
-	@$(PY) -m conformance.lab --mode node -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),conformance/runtimes)
+	@$(PY) -m tests.lab --mode node -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),tests/e2e/runtimes)
 
 nodes: $(STAMP) build
 	@echo "== a node that starts again, and two on a trunk"
-	$(PY) -m pytest -q $(or $(ARGS),conformance/nodes)
+	$(PY) -m pytest -q $(or $(ARGS),tests/e2e/nodes)
 
 power: $(STAMP)
 	@echo "== loss of power"
@@ -69,7 +69,7 @@ SUBJECTS := $(foreach name,agent one-shot reference,conformance/subjects/$(name)
 
 conformance: $(STAMP) dist/bundle/launcher dist/launched dist/libcni
 	@echo "== the CNI specification, and libcni"
-	@$(PY) -m conformance.lab.tools host-local
+	@$(PY) -m tests.lab.tools host-local
 	@$(PY) -m conformance $(or $(ARGS),$(SUBJECTS))
 	@$(if $(ARGS),,cp dist/conformance/report.md docs/conformance.md)
 	$(PY) -m pytest -q conformance/libcni
@@ -94,17 +94,17 @@ dist/SHA256SUMS: dist/bundle/cni-agent dist/bundle/launcher dist/launcher-arm64 
 	@tools/package
 
 image: $(STAMP) dist/bundle/launcher
-	@$(PY) -m conformance.lab.tools buildah mmdebstrap
+	@$(PY) -m tests.lab.tools buildah mmdebstrap
 	@echo "== building the image"
 	@tools/image
 
 dist/libcni: conformance/libcni/main.go
-	@$(PY) -m conformance.lab.tools go
+	@$(PY) -m tests.lab.tools go
 	@mkdir -p dist
 	@GO111MODULE=off GOPATH=/usr/share/gocode GOFLAGS=-trimpath CGO_ENABLED=0 go build -o $@ ./conformance/libcni
 
 dist/bundle/cni-agent: build.spec launcher/bundle.py $(wildcard cni_*/*.py) requirements.lock | $(STAMP)
-	@$(PY) -m conformance.lab.tools objdump libpython
+	@$(PY) -m tests.lab.tools objdump libpython
 	@echo "== building the bundle"
 	@.venv/bin/pyinstaller --noconfirm --log-level ERROR --distpath dist --workpath build build.spec
 	@ln -f dist/bundle/cni-vlan dist/bundle/cni-ipam
@@ -115,7 +115,7 @@ dist/bundle/launcher: dist/bundle/cni-agent dist/launcher
 	@touch $@
 
 dist/launcher: launcher/launcher.c launcher/Makefile | $(STAMP)
-	@$(PY) -m conformance.lab.tools musl-gcc
+	@$(PY) -m tests.lab.tools musl-gcc
 	@$(MAKE) --quiet -C launcher OUT=../$@
 
 dist/launcher-arm64: launcher/launcher.c launcher/build-arm64
@@ -125,26 +125,32 @@ dist/launcher-arm64: launcher/launcher.c launcher/build-arm64
 # FUZZ=100000 make fuzz: as long as one likes.
 fuzz: $(STAMP)
 	@echo "== fuzzing: configurations, environments, results, files"
-	@$(PY) -m conformance.lab.tools ip unshare
+	@$(PY) -m tests.lab.tools ip unshare
 	unshare --net --mount $(PY) -m pytest -q -p no:cacheprovider tests/fuzz $(ARGS)
 
 crash: $(STAMP) dist/launcher
 	@echo "== killed before every system call that changes something"
-	@$(PY) -m conformance.lab.tools strace musl-gcc ip
+	@$(PY) -m tests.lab.tools strace musl-gcc ip
 	$(PY) -m pytest -q $(or $(ARGS),-n 2 --dist worksteal tests/crash)
 
 # make chaos SECONDS=600 SEED=7: as long as one likes, and the same again.
 chaos: $(STAMP) dist/launcher
 	@echo "== chaos"
-	@$(PY) -m conformance.lab --mode node -- python3 -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+	@$(PY) -m tests.lab --mode node -- python3 -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 agent: $(STAMP) build
 	@echo "== launcher and agent"
-	@$(PY) -m conformance.lab.tools musl-gcc systemd-analyze
+	@$(PY) -m tests.lab.tools musl-gcc systemd-analyze
 	$(PY) -m pytest -q tests/agent $(ARGS)
 
-bench bench-quick: $(STAMP) dist/bundle/launcher
-	@$(PY) -m conformance.lab.tools host-local
+dist/floor: tests/bench/floor.c | $(STAMP)
+	@$(PY) -m tests.lab.tools musl-gcc
+	@mkdir -p dist
+	@musl-gcc -static -O2 -Wall -Wextra -idirafter /usr/include -idirafter /usr/include/$(shell uname -m)-linux-gnu -o $@ $<
+
+# make bench BASE=<a checkout that is built>: only beside that one, in turns.
+bench bench-quick: $(STAMP) dist/bundle/launcher dist/floor
+	@$(PY) -m tests.lab.tools host-local
 	.venv/bin/pip install --quiet --require-hashes --requirement requirements-bench.lock
 	$(PY) -m tests.bench $(if $(filter bench-quick,$@),--quick) $(if $(BASE),--beside $(BASE))
 

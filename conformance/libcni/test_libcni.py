@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from conformance import world
 from conformance.spec.subject import Subject, load
-from conformance.world import Host, Json, Pod
+from tests.lab import world
+from tests.lab.world import Host, Json, Pod
 
 ROOT = Path(__file__).parents[2]
 LIBCNI = ROOT / "dist" / "libcni"

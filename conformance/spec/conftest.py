@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conformance.spec.subject import Subject, load
-from conformance.world import Host, Json, Pod
+from tests.lab.world import Host, Json, Pod
 
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 NUMBERS = itertools.count(1)

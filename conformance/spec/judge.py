@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection
 
-from conformance.world import Json, Pod, Reply
+from tests.lab.world import Json, Pod, Reply
 
 UNSUPPORTED_VERSION, ENVIRONMENT, IO_FAILURE, DECODING, CONFIGURATION, TRY_AGAIN = 1, 4, 5, 6, 7, 11
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from conformance import world
-from conformance.world import Host, Json
+from tests.lab import world
+from tests.lab.world import Host, Json
 
 ROOT = Path(__file__).parents[2]
 _START_S = 60

@@ -7,7 +7,7 @@ import pytest
 
 from conformance.spec import judge
 from conformance.spec.conftest import NUMBERS
-from conformance.world import Host, Json, Pod
+from tests.lab.world import Host, Json, Pod
 
 
 def test_the_result_is_what_is_there(version: str, conf: Json, pod: Pod) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from conformance.spec import judge
 from conformance.spec.conftest import NUMBERS
-from conformance.world import Json, Pod
+from tests.lab.world import Json, Pod
 
 DAMAGE = {
     "interface gone": "link delete eth0",

@@ -1,7 +1,7 @@
 """DEL: it succeeds whatever is left to do (spec 1.1.0, section 2, DEL)."""
 
 from conformance.spec import judge
-from conformance.world import Host, Json, Pod
+from tests.lab.world import Host, Json, Pod
 
 
 def test_it_removes_what_add_made_and_may_be_repeated(version: str, conf: Json, pod: Pod) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from conformance.spec import judge
 from conformance.spec.conftest import NUMBERS
-from conformance.world import Host, Json, Pod
+from tests.lab.world import Host, Json, Pod
 
 VALID = "cni.dev/valid-attachments"
 

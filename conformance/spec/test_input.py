@@ -6,7 +6,7 @@ import pytest
 
 from conformance.spec import judge
 from conformance.spec.subject import Subject
-from conformance.world import Host, Json, Pod, Reply
+from tests.lab.world import Host, Json, Pod, Reply
 
 NEEDED = {
     "ADD": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),

@@ -6,7 +6,7 @@ import pytest
 
 from conformance.spec import judge
 from conformance.spec.subject import Subject
-from conformance.world import Host, Json, Pod
+from tests.lab.world import Host, Json, Pod
 
 
 @pytest.mark.parametrize("stdin", ['{"cniVersion": "1.0.0"}', '{"cniVersion": "0.4.0"}', "{}", ""])

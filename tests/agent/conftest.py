@@ -1,15 +1,14 @@
 """A launcher with a short deadline, a bundle of one-shot plugins, and a host whose agent is running."""
 
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conformance import world
-from conformance.lab import stage
-from conformance.world import Host
+from tests.lab import stage, world
+from tests.lab.waiting import wait_until
+from tests.lab.world import Host
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,20 +44,12 @@ class RunningAgent:
         with self.log.open("w") as log:
             arguments = ["--socket", str(self.socket), "--metrics", str(self.metrics)]
             self.process = host.popen(*before, str(executable), "serve", *arguments, stderr=log)
-        until(self.socket.exists)
+        wait_until(self.socket.exists)
 
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
         self.process.wait(30)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another process does."""
-    give_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.005)
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance.world import Host, Json, Pod, network
-from tests.agent.conftest import RunningAgent, until
+from tests.agent.conftest import RunningAgent
+from tests.lab.waiting import wait_until
+from tests.lab.world import Host, Json, Pod, network
 
 CONF = network("lan", "eth0", "10.0.0.0/24", "2001:db8::/64", announce=0)
 
@@ -52,7 +53,7 @@ def test_a_pod_is_attached_checked_and_detached(host: Host, agent: RunningAgent)
     addresses = pod.addresses()
     checked = pod.check(CONF, result)
     pod.detach(CONF)
-    until(lambda: len(told(agent)) == 3)
+    wait_until(lambda: len(told(agent)) == 3)
 
     assert addresses == ["10.0.0.2/24", "2001:db8::2/64"]
     assert checked.status == 0
@@ -161,7 +162,7 @@ def waiting(
     caller.stdin.write(json.dumps(CONF))
     caller.stdin.close()
     caller.stdin = None
-    until(lambda: pod.has_link("eth0"))
+    wait_until(lambda: pod.has_link("eth0"))
     yield pod, caller, holder
     holder.kill()
     holder.communicate()
@@ -175,7 +176,7 @@ Waiting = tuple[Pod, subprocess.Popen[str], subprocess.Popen[str]]
 def test_asked_to_stop_it_finishes_what_runs(agent: RunningAgent, waiting: Waiting) -> None:
     pod, caller, holder = waiting
     agent.process.send_signal(signal.SIGTERM)
-    until(lambda: not connects(agent.socket) or agent.process.poll() is None)
+    wait_until(lambda: not connects(agent.socket) or agent.process.poll() is None)
 
     holder.kill()
     answer = json.loads(caller.communicate(timeout=30)[0])
@@ -213,7 +214,7 @@ def test_figures_and_health(host: Host, agent: RunningAgent) -> None:
     (pod,) = host.pods("p1")
     pod.attach(CONF)
     pod.add(CONF)
-    until(lambda: len(told(agent)) == 2)
+    wait_until(lambda: len(told(agent)) == 2)
 
     status, text = ask(agent, "/metrics")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance import world
-from conformance.world import Host, network
 from tests.agent.conftest import RunningAgent
+from tests.lab import world
+from tests.lab.world import Host, network
 
 DIST = Path(__file__).parents[2] / "dist"
 # With a route metric, so that pyroute2's part is used; with an unknown key, so that pydantic's is.

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance.world import Host, network
-from tests.agent.conftest import RunningAgent, until
+from tests.agent.conftest import RunningAgent
+from tests.lab.waiting import wait_until
+from tests.lab.world import Host, network
 
 CONF = network("lan", "eth0", "10.0.0.0/24", announce=0)
 OURS = re.compile(r'"CNI\\(00)?2')  # strace writes three digits before another digit
@@ -55,7 +56,7 @@ class Traced:
     def calls(self) -> list[str]:
         """The system calls of the thread that answered last, from the request's first byte to its answer."""
         self.answers += 1
-        until(lambda: self.agent.log.read_text().count("\n") >= self.answers)
+        wait_until(lambda: self.agent.log.read_text().count("\n") >= self.answers)
         lines = self.log.read_text().splitlines()
         last = max(at for at, line in enumerate(lines) if "sendto(" in line and OURS.search(line))
         thread = lines[last].split()[0]

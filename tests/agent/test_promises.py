@@ -18,8 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance.world import Host, Json, Pod, network
-from tests.agent.conftest import ROOT, RunningAgent, until
+from tests.agent.conftest import ROOT, RunningAgent
+from tests.lab.waiting import wait_until
+from tests.lab.world import Host, Json, Pod, network
 
 CONF = network("lan", "eth0", "10.0.0.0/24", "2001:db8::/64", announce=0)
 OTHER = network("other", "eth0", "10.1.0.0/24", announce=0)
@@ -60,7 +61,7 @@ def test_an_add_whose_launcher_was_killed_is_over_before_its_del_answers(
     (pod,) = host.pods("p1")
     with held(host, "/var/lib/cni/cni-vlan/locks/eth0"):
         caller = host.start("ADD", CONF, pod)
-        until(some_lock_is_waited_for)
+        wait_until(some_lock_is_waited_for)
         caller.kill()
         caller.wait()
         pod.detach(CONF)
@@ -131,11 +132,11 @@ def test_an_add_that_nobody_hears_of_is_undone(host: Host, agent: RunningAgent) 
         launcher.connect(str(agent.socket))
         socket.send_fds(launcher, [request(host, pod, CONF)], [sandbox])
         begun = launcher.recv(16)
-        until(lambda: bool(launcher.recv(1, socket.MSG_PEEK)))
+        wait_until(lambda: bool(launcher.recv(1, socket.MSG_PEEK)))
         attached = pod.has_link("eth0")
     os.close(sandbox)
-    until(lambda: not pod.has_link("eth0"))
-    until(lambda: host.state() == [])
+    wait_until(lambda: not pod.has_link("eth0"))
+    wait_until(lambda: host.state() == [])
 
     assert struct.unpack("=4sIII", begun)[1] == 0x101
     assert attached
@@ -146,7 +147,7 @@ def test_an_add_whose_runtime_is_gone_is_undone(host: Host, agent: RunningAgent)
     host.uplink()
     (pod,) = host.pods("p1")
     caller = start_into_a_broken_pipe(host, pod)
-    until(lambda: len(told(agent)) == 1)
+    wait_until(lambda: len(told(agent)) == 1)
 
     assert caller.wait(30) != 0
     assert told(agent)[0]["code"] == 11
@@ -178,12 +179,12 @@ def test_an_undo_that_has_to_wait_is_not_cut_short(host: Host, agent: RunningAge
         launcher.connect(str(agent.socket))
         socket.send_fds(launcher, [request(host, pod, CONF)], [sandbox])
         launcher.recv(16)
-        until(lambda: bool(launcher.recv(1, socket.MSG_PEEK)))
+        wait_until(lambda: bool(launcher.recv(1, socket.MSG_PEEK)))
         holder = host.popen("flock", "/var/lib/cni/cni-ipam/lan/lock", "sleep", str(locked_s))
-        until(lambda: bool(host.held_locks()))
+        wait_until(lambda: bool(host.held_locks()))
     os.close(sandbox)
     holder.wait()
-    until(lambda: len(told(agent)) == 2)
+    wait_until(lambda: len(told(agent)) == 2)
     first.detach(CONF)
 
     assert not pod.has_link("eth0")
@@ -195,9 +196,9 @@ def test_what_comes_while_it_stops_is_done_at_once_by_the_plugins(host: Host, ag
     first, second = host.pods("p1", "p2")
     with held(host, "/var/lib/cni/cni-ipam/lan/lock"):
         caller = host.start("ADD", CONF, first)
-        until(lambda: first.has_link("eth0"))
+        wait_until(lambda: first.has_link("eth0"))
         agent.process.terminate()
-        until(lambda: not agent.socket.exists())
+        wait_until(lambda: not agent.socket.exists())
 
         second.attach(OTHER)
         assert host.plugin("STATUS", OTHER).status == 0
@@ -233,7 +234,7 @@ def test_restarts_under_load_fail_nothing(host: Host, one_shot: Path) -> None:
         try:
             for _restart in range(4):
                 enough = len(done) + 12
-                until(partial(has_gone_on, done, enough, running))
+                wait_until(partial(has_gone_on, done, enough, running))
                 successor = RunningAgent(
                     host, one_shot / "cni-agent"
                 )  # the new one listens before the old ends
@@ -255,10 +256,10 @@ def test_a_lock_that_stays_held_stops_no_other_network(host: Host, agent: Runnin
     pods = host.pods(*(f"p{number}" for number in range(80)), "other")
     with held(host, "/var/lib/cni/cni-ipam/lan/lock"):
         callers = [host.start("ADD", CONF, pod) for pod in pods[:-1]]
-        until(lambda: len(waiting_threads(agent)) >= len(callers))
+        wait_until(lambda: len(waiting_threads(agent)) >= len(callers))
         pods[-1].attach(OTHER)
 
-        until(lambda: len(told(agent)) > 0)
+        wait_until(lambda: len(told(agent)) > 0)
         assert [line["network"] for line in told(agent)] == ["other"]  # not by a process of its own
         assert len(waiting_threads(agent)) <= len(callers) + 4
     assert [caller.wait(60) for caller in callers] == [0] * len(callers)
@@ -272,7 +273,7 @@ def test_a_log_that_nobody_reads_stops_nothing(host: Host, one_shot: Path) -> No
     path = host.scratch / "agent" / "agent.sock"
     arguments = ["serve", "--socket", str(path), "--metrics", f"{path}.metrics"]
     process = host.popen(str(one_shot / "cni-agent"), *arguments, stderr=subprocess.PIPE)
-    until(path.exists)
+    wait_until(path.exists)
     host.extra["CNI_VLAN_BUNDLE"] = "/nowhere"
 
     host.uplink()
@@ -290,7 +291,7 @@ def test_connections_to_its_metrics_cost_the_pods_nothing(host: Host, one_shot: 
     arguments = ["serve", "--socket", str(path), "--metrics", "9478"]
     log = (host.scratch / "agent.log").open("w")
     process = host.popen("prlimit", "--nofile=120:120", str(one_shot / "cni-agent"), *arguments, stderr=log)
-    until(path.exists)
+    wait_until(path.exists)
     host.uplink()
     (pod,) = host.pods("p1")
     knock = (
@@ -307,7 +308,7 @@ def test_connections_to_its_metrics_cost_the_pods_nothing(host: Host, one_shot: 
 
     pod.attach(CONF)
 
-    until(lambda: '"verb": "ADD"' in (host.scratch / "agent.log").read_text())
+    wait_until(lambda: '"verb": "ADD"' in (host.scratch / "agent.log").read_text())
     assert len(os.listdir(f"/proc/{process.pid}/task")) < 16
     stranger.kill()
     stranger.communicate()
@@ -327,10 +328,10 @@ def test_without_a_descriptor_left_it_turns_away_and_recovers(host: Host, one_sh
     first.attach(CONF)
     for connection in silent:
         connection.close()
-    until(lambda: len(os.listdir(f"/proc/{agent.process.pid}/task")) < 4)
+    wait_until(lambda: len(os.listdir(f"/proc/{agent.process.pid}/task")) < 4)
     second.attach(CONF)
 
-    until(lambda: [line["container"] for line in told(agent)][-1:] == ["p2"])
+    wait_until(lambda: [line["container"] for line in told(agent)][-1:] == ["p2"])
     agent.stop()
 
 
@@ -350,7 +351,7 @@ def test_a_boot_that_looks_different_from_a_container_voids_no_lease(host: Host,
 
     for pod in pods[:3]:
         pod.attach(SMALL)
-    until(lambda: len(told(agent)) == 3)
+    wait_until(lambda: len(told(agent)) == 3)
     agent.process.kill()
     agent.process.wait()
     for pod in pods[3:]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.world import Host, network
 from tests.agent.conftest import RunningAgent
+from tests.lab.world import Host, network
 
 CONF = network("lan", "eth0", "10.0.0.0/24", "2001:db8::/64", announce=0)
 

@@ -25,7 +25,7 @@ def measure() -> Figures:
     command = [
         sys.executable,
         "-m",
-        "conformance.lab",
+        "tests.lab",
         "--mode",
         "node",
         "--",

@@ -11,11 +11,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from conformance import world
-from conformance.warm import Agents
 from tests.chaos.field import EMPTY, UNKNOWN, Field, Weight
 from tests.chaos.invariants import broken_promises
 from tests.chaos.steps import CALL_S, start, step, sweep
+from tests.lab import world
+from tests.lab.warm import Agents
 
 STATE_SIZE = "8m"
 CALM_EVERY = 5

@@ -6,7 +6,7 @@ import tempfile
 import time
 from typing import NamedTuple
 
-from conformance.world import Host, Json
+from tests.lab.world import Host, Json
 
 KILLED = -1  # in the place of a CNI code
 NO_ANSWER = -2  # neither success nor an error that could be read

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from conformance.warm import Agents
-from conformance.world import Host, Json, Pod
 from tests.chaos.networks import UPLINKS, Net
+from tests.lab.warm import Agents
+from tests.lab.world import Host, Json, Pod
 
 PODS = 12
 IFNAMES = ("eth0", "net1")

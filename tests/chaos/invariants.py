@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from conformance.world import Json
 from tests.chaos.field import ATTACHED, EMPTY, UNKNOWN, Field, Slot
+from tests.lab.world import Json
 
 _MORE_DESCRIPTORS, _MORE_THREADS, _MORE_MIB = 4, 2, 12
 

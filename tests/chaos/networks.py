@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from conformance.world import Json, network
+from tests.lab.world import Json, network
 
 UPLINKS = ("eth0", "eth1")
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from conformance.warm import Agents
 from tests.agent.conftest import host, launchers, one_shot
+from tests.lab.warm import Agents
 
 __all__ = ["host", "launchers", "one_shot"]
 

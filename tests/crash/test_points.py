@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance.warm import Agents
-from conformance.world import Host, Pod, network
 from tests.crash.points import Point, attach, points, strace
+from tests.lab.warm import Agents
+from tests.lab.world import Host, Pod, network
 
 ROOT = Path(__file__).parents[2]
 CONF = network("lan", "eth0", "10.0.0.0/28", "2001:db8::/64", announce=0, mac="02:00:00:00:00:07")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conformance.lab import suite, tools
+from tests.lab import suite, tools
 
 PROJECT = Path(__file__).parents[2]
 _PLACE = "/root/cni-vlan"

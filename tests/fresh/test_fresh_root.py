@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.lab.tools import step
 from tests.fresh.root import fresh_root, run
+from tests.lab.tools import step
 
 MISSING = ("python3", "git")  # Debian 13 has no mount either
 

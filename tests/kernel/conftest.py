@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance import world
-from conformance.warm import Agents
-from conformance.world import Host, Json
+from tests.lab import world
+from tests.lab.warm import Agents
+from tests.lab.world import Host, Json
 
 ONE_SHOT = Path(os.environ["LAB_CNI_BIN"])
 

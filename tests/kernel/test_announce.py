@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from conformance.world import Host, Pod, network
+from tests.lab.world import Host, Pod, network
 
 pytestmark = pytest.mark.kernel
 

@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from conformance.world import Host, Json, network
+from tests.lab.world import Host, Json, network
 
 pytestmark = pytest.mark.kernel
 

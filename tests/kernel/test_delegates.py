@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.world import Host, Json, Pod, lasting, network
 from tests.kernel.conftest import ONE_SHOT
+from tests.lab.world import Host, Json, Pod, lasting, network
 
 pytestmark = pytest.mark.kernel
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from conformance.world import Host, Pod, network
 from tests.kernel.conftest import info, vlan
+from tests.lab.world import Host, Pod, network
 
 pytestmark = pytest.mark.kernel
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.world import Host, Json, Pod, network
+from tests.lab.world import Host, Json, Pod, network
 
 pytestmark = pytest.mark.kernel
 

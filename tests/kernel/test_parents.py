@@ -2,8 +2,8 @@
 
 import pytest
 
-from conformance.world import Host, Json, network
 from tests.kernel.conftest import info
+from tests.lab.world import Host, Json, network
 
 pytestmark = pytest.mark.kernel
 

@@ -3,27 +3,20 @@
 import json
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from conformance.world import Host, Json, Pod, network
 from tests.kernel.conftest import info, vlan
+from tests.lab.waiting import wait_until
+from tests.lab.world import Host, Json, Pod, network
 
 pytestmark = pytest.mark.kernel
 
 FIRST_RELEASE = Path(__file__).with_name("state-1.tar")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
-
-
-def until(condition: Callable[[], object]) -> None:
-    give_up = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 def inside(host: Host, path: str) -> Path:
@@ -274,10 +267,10 @@ def test_the_last_del_and_the_first_add_of_a_nested_vlan(cold_host: Host) -> Non
     first.attach(conf)
     with held(host, "/var/lib/cni/cni-vlan/locks/eth0.100"):
         deleting = host.start("DEL", conf, first)
-        until(lambda: waited_for(host, "eth0.100"))
+        wait_until(lambda: waited_for(host, "eth0.100"))
         deleting.send_signal(signal.SIGSTOP)
     adding = host.start("ADD", conf, second)
-    until(lambda: adding.poll() is not None or waited_for(host, "eth0.100.200"))
+    wait_until(lambda: adding.poll() is not None or waited_for(host, "eth0.100.200"))
     deleting.send_signal(signal.SIGCONT)
 
     assert (deleting.wait(60), adding.wait(60)) == (0, 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.world import Host, Json, network
+from tests.lab.world import Host, Json, network
 
 pytestmark = pytest.mark.kernel
 

@@ -8,7 +8,7 @@ from itertools import permutations
 
 import pytest
 
-from conformance.world import Host, Json, Pod, network
+from tests.lab.world import Host, Json, Pod, network
 
 pytestmark = pytest.mark.kernel
 

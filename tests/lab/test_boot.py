@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.lab import image, node
+from tests.lab import image, node
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +52,7 @@ def test_a_node_whose_kernel_says_nothing_is_given_up(
     built = image.build()
     silent = tmp_path / "initramfs"
     silent.write_bytes(built.kernel.read_bytes()[:4096])  # no initramfs: the kernel waits for a root
-    monkeypatch.setattr("conformance.lab.deadlines.BOOT_S", 15.0)
+    monkeypatch.setattr("tests.lab.deadlines.BOOT_S", 15.0)
 
     status = node.run(ROOT, ["true"], built=built._replace(initramfs=silent))
 

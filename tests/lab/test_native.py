@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from conformance.lab import node
+from tests.lab import node
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_native_mode_works_and_leaves_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    status = node.run(ROOT, ["python3", "-m", "tests.lab.native"])
+    status = node.run(ROOT, ["python3", "-m", "tests.lab.trial_of_native"])
 
     shown = capfd.readouterr()
     assert status == 0, shown.out + shown.err

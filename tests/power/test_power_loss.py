@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.lab import node
+from tests.lab import node
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.lab import stage
+from tests.lab import stage
 from tests.store.ipam import Ipam
 
 ROOT = Path(__file__).parents[2]

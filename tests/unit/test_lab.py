@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.lab.deadlines import BOOT_S, overdue
-from conformance.lab.fitness import Machine, problem
+from tests.lab.deadlines import BOOT_S, overdue
+from tests.lab.fitness import Machine, problem
 
 FIT = Machine(
     is_root=True,

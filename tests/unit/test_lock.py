@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from cni_core.errors import IoFailure, TryAgainLater
 from cni_core.lock import locked
+from tests.lab.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 COUNT = """
@@ -35,14 +35,6 @@ with locked(sys.argv[1]):
 def start(code: str, *arguments: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another process does."""
-    give_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.005)
 
 
 def test_no_increment_is_lost(tmp_path: Path) -> None:
@@ -98,7 +90,7 @@ def test_who_waited_longer_goes_first(tmp_path: Path) -> None:
     for letter in "abcde":
         command = [sys.executable, "-c", TELL, str(lock), str(told), letter]
         waiters.append(subprocess.Popen(command, cwd=ROOT))
-        until(lambda: waiting_for(lock) == len(waiters))
+        wait_until(lambda: waiting_for(lock) == len(waiters))
 
     holder.kill()
     holder.communicate()

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from conformance.runtimes import bare
-from conformance.runtimes.bare import ROOT, links, run
-from conformance.runtimes.conftest import DIST, Containerd
-from conformance.runtimes.image import write_image
+from tests.e2e.runtimes import bare
+from tests.e2e.runtimes.bare import ROOT, links, run
+from tests.e2e.runtimes.image import write_image
+from tests.e2e.runtimes.installed import DIST, Containerd
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 BLOCK = re.compile(r"^```sh *(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BUSYBOX = "docker.io/library/busybox:latest"
 # In this order; what each needs to be there.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.runtimes.bare import ROOT, links, run
-from conformance.runtimes.conftest import CONFLIST, IMAGE
+from tests.e2e.runtimes.bare import ROOT, links, run
+from tests.e2e.runtimes.installed import CONFLIST, IMAGE
 
 CONF = ROOT / "etc/containers/containers.conf"
 SECOND = {

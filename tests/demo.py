@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from rich.console import Console
 from rich.table import Table
 
-from conformance import world
-from conformance.world import Host, Json, Pod, Reply
+from tests.lab import world
+from tests.lab.world import Host, Json, Pod, Reply
 
 ROUTER = {10: ("10.0.10.1", "2001:db8:babe:10::1"), 20: ("10.0.20.1", "2001:db8:babe:20::1")}
 

@@ -1,22 +1,16 @@
-"""A node root without Python, with what `make build` made installed; an uplink and a router."""
+"""What a runtime's tests need on a node: the installed bundle, an uplink with a router, containerd."""
 
 import json
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.e2e.runtimes import bare
+from tests.e2e.runtimes.bare import run
+from tests.lab.waiting import wait_until
 
-from conformance.runtimes import bare
-from conformance.runtimes.bare import run
-from conformance.runtimes.image import write_image
-
-collect_ignore = [] if bare.podman_has_cni() else ["test_podman.py"]
-
-DIST = Path(__file__).parents[2] / "dist"
+DIST = Path(__file__).parents[3] / "dist"
 SOCKET = Path("/run/cni-vlan/agent.sock")
 IMAGE = "lab.local/busybox:1"
 PLUGIN = {
@@ -48,13 +42,6 @@ ROUTER = (
 )
 
 
-def until(condition: Callable[[], object]) -> None:
-    give_up = time.monotonic() + 180
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-
-
 def install(scratch: Path, network: dict[str, Any] = CONFLIST) -> None:
     """Unpack what `make build` packed, and have it put in place with a network."""
     conflist = scratch / f"10-{network['name']}.conflist"
@@ -75,27 +62,6 @@ def cable() -> None:
         run("ip", "-n", "router", *command.split())
 
 
-@pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the root, install, plug in; return where logs are."""
-    scratch = tmp_path_factory.mktemp("node")
-    bare.make(Path("/var/bare"))
-    cable()
-    install(scratch)
-    return scratch
-
-
-@pytest.fixture(scope="module")
-def agent(node: Path) -> Iterator[None]:
-    """The agent as a host runs it."""
-    process = bare.start("/opt/cni-vlan/current/cni-agent", "serve", log=node / "agent.log")
-    until(SOCKET.exists)
-    yield
-    process.terminate()
-    process.wait()
-    SOCKET.unlink(missing_ok=True)  # an agent that stops takes it away
-
-
 class Containerd:
     """containerd, which can be killed and started again under its pods."""
 
@@ -109,26 +75,11 @@ class Containerd:
 
     def start(self) -> None:
         self.process = bare.start("containerd", log=self._log)
-        until(lambda: run("ctr", "version", check=False).returncode == 0)
+        wait_until(lambda: run("ctr", "version", check=False).returncode == 0)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         self.process.send_signal(how)
         self.process.wait(60)
-
-
-@pytest.fixture(scope="session")
-def containerd(node: Path, image: Path) -> Iterator[Containerd]:
-    running = Containerd(node / "containerd.log", image)
-    yield running
-    running.end()
-
-
-@pytest.fixture(scope="session")
-def image(node: Path) -> Path:
-    """An OCI archive of busybox."""
-    path = node / "busybox.tar"
-    write_image(path, IMAGE)
-    return path
 
 
 def verbs(node: Path) -> list[tuple[str, int]]:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from conformance.lab import suite
+from tests.lab import suite
 
 _GIB = 1 << 30
 _MEMORY = 3  # GiB

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from conformance.lab import accelerator, fitness, image, stage
-from conformance.lab.accelerator import Accelerator
-from conformance.lab.deadlines import overdue
+from tests.lab import accelerator, fitness, image, stage
+from tests.lab.accelerator import Accelerator
+from tests.lab.deadlines import overdue
 
 _MEMORY = "3G"
 _WIRE_S = 120

@@ -1,6 +1,6 @@
 """What this machine needs beside Python, installed from Debian when it is missing.
 
-`python -m conformance.lab.tools NAME ...` installs by the names of the programs.
+`python -m tests.lab.tools NAME ...` installs by the names of the programs.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""One of two nodes on a trunk; run on each as `python3 -m conformance.nodes.side 1|2`.
+"""One of two nodes on a trunk; run on each as `python3 -m tests.e2e.nodes.side 1|2`.
 
 Both have pods on VLAN 10 (macvlan) and VLAN 20 (ipvlan), with disjoint ip-ranges of one subnet, and routed
 pods (ipvlan l3) whose subnet the other node, their router, has a route to.
@@ -10,9 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from conformance.world import Host, Pod, network
+from tests.lab.world import Host, Pod, network
 
-BUNDLE = Path(__file__).parents[2] / "dist" / "bundle"
+BUNDLE = Path(__file__).parents[3] / "dist" / "bundle"
 INIT = 1
 BOOT_S = 120  # the other node may still have to start
 RANGES = {1: ("192.168.{}.0/25", "2001:db8:{}::1:0/112"), 2: ("192.168.{}.128/25", "2001:db8:{}::2:0/112")}

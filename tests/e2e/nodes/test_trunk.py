@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from conformance.lab import node
-from conformance.lab.node import Trunk
+from tests.lab import node
+from tests.lab.node import Trunk
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_pods_of_two_nodes_reach_each_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     wire = tmp_path / "trunk.sock"
 
     def run(number: int) -> int:
-        command = ["python3", "-m", "conformance.nodes.side", str(number)]
+        command = ["python3", "-m", "tests.e2e.nodes.side", str(number)]
         return node.run(ROOT, command, trunk=Trunk(wire, number))
 
     with ThreadPoolExecutor(2) as pool:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from conformance.runtimes import bare
-from conformance.runtimes.bare import links, run
-from conformance.runtimes.conftest import IMAGE, until
+from tests.e2e.runtimes import bare
+from tests.e2e.runtimes.bare import links, run
+from tests.e2e.runtimes.installed import IMAGE
+from tests.lab.waiting import wait_until
 
 
 class Container:
@@ -16,7 +17,7 @@ class Container:
     def __init__(self, name: str, log: Path) -> None:
         self.name = name
         self._process = bare.start("ctr", "run", "--cni", "--rm", IMAGE, name, log=log)
-        until(lambda: self.execute("true").returncode == 0)
+        wait_until(lambda: self.execute("true").returncode == 0)
 
     def execute(self, *command: str) -> subprocess.CompletedProcess[str]:
         return run("ctr", "task", "exec", "--exec-id", "x", self.name, *command, check=False)
@@ -37,10 +38,10 @@ def test_containers_on_a_vlan(node: Path) -> None:
     assert links() >= {"eth0", "eth0.50"}
     assert "inet 192.168.50.129/24" in addresses
     assert "inet6 2001:db8:50::3/64" in addresses
-    until(lambda: two.reaches("192.168.50.128"))
-    until(lambda: two.reaches("192.168.50.1"))
-    until(lambda: two.reaches("2001:db8:50::2"))
-    until(lambda: two.reaches("2001:db8:50::1"))
+    wait_until(lambda: two.reaches("192.168.50.128"))
+    wait_until(lambda: two.reaches("192.168.50.1"))
+    wait_until(lambda: two.reaches("2001:db8:50::2"))
+    wait_until(lambda: two.reaches("2001:db8:50::1"))
 
     one.end()
     two.end()

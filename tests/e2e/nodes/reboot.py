@@ -1,4 +1,4 @@
-"""A node with pods, before and after it starts again: `python3 -m conformance.nodes.reboot first|again`.
+"""A node with pods, before and after it starts again: `python3 -m tests.e2e.nodes.reboot first|again`.
 
 What containerd, podman and the plugins keep is on /dev/vdd, which lasts.
 """
@@ -10,10 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from conformance.runtimes import bare, conftest
-from conformance.runtimes.conftest import CONFLIST, Containerd, leases, until
-from conformance.runtimes.cri import Pod, Runtime
-from conformance.runtimes.image import write_image
+from tests.e2e.runtimes import bare, installed
+from tests.e2e.runtimes.cri import Pod, Runtime
+from tests.e2e.runtimes.image import write_image
+from tests.e2e.runtimes.installed import CONFLIST, Containerd, leases
+from tests.lab.waiting import wait_until
 
 STATE = Path("/mnt/state")
 PODS = 5  # as many as the network has addresses
@@ -25,17 +26,17 @@ def prepare(scratch: Path) -> Runtime:
     STATE.mkdir()
     subprocess.run(["mount", "/dev/vdd", STATE], check=True)
     bare.make(STATE)
-    conftest.cable()
+    installed.cable()
     conflist = copy.deepcopy(CONFLIST)
     conflist["plugins"][0]["ipam"]["subnets"] = [{**SUBNET, "auxAddresses": TAKEN}]
-    conftest.install(scratch, conflist)
+    installed.install(scratch, conflist)
     image = scratch / "busybox.tar"
-    write_image(image, conftest.IMAGE)
+    write_image(image, installed.IMAGE)
     bare.start("/opt/cni-vlan/current/cni-agent", "serve", log=scratch / "agent.log")
-    until(conftest.SOCKET.exists)
+    wait_until(installed.SOCKET.exists)
     Containerd(scratch / "containerd.log", image)
     runtime = Runtime()
-    until(runtime.network_is_ready)
+    wait_until(runtime.network_is_ready)
     return runtime
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance.runtimes.bare import ROOT, links, run
-from conformance.runtimes.conftest import DIST, PLUGIN, SOCKET, install, leases, until
+from tests.e2e.runtimes.bare import ROOT, links, run
+from tests.e2e.runtimes.installed import DIST, PLUGIN, SOCKET, install, leases
+from tests.lab.waiting import wait_until
 
 OURS = ("opt/cni/bin/cni-vlan", "opt/cni/bin/cni-ipam", "opt/cni-vlan")
 # /tmp of its own, since it empties it.
@@ -29,7 +30,7 @@ class Systemd:
             stdin=subprocess.DEVNULL,
         )
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        until(lambda: children.read_text().strip())
+        wait_until(lambda: children.read_text().strip())
         self._first = children.read_text().strip()
 
     def run(self, *command: str) -> str:
@@ -50,7 +51,7 @@ class Systemd:
 @pytest.fixture
 def systemd(node: Path) -> Iterator[Systemd]:
     started = Systemd()
-    until(lambda: started.state("sysinit.target") == "active")
+    wait_until(lambda: started.state("sysinit.target") == "active")
     yield started
     started.end()
     SOCKET.unlink(missing_ok=True)

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from conformance.runtimes.bare import links, run
-from conformance.runtimes.conftest import IMAGE, Containerd, install, leases, until, verbs
-from conformance.runtimes.cri import Pod, Runtime
+from tests.e2e.runtimes.bare import links, run
+from tests.e2e.runtimes.cri import Pod, Runtime
+from tests.e2e.runtimes.installed import IMAGE, Containerd, install, leases, verbs
+from tests.lab.waiting import wait_until
 
 
 @pytest.fixture
 def runtime(agent: None, containerd: Containerd) -> Runtime:
     del agent, containerd
     made = Runtime()
-    until(made.network_is_ready)
+    wait_until(made.network_is_ready)
     return made
 
 
@@ -37,7 +38,7 @@ def test_pods_on_a_vlan(node: Path, runtime: Runtime) -> None:
     assert not set(first) & set(second)
     assert "eth0.50" in links()
     for address in (*first, "192.168.50.1", "2001:db8:50::1"):
-        until(partial(inside.reaches, address))
+        wait_until(partial(inside.reaches, address))
     assert {(lease["pod"], lease["address"]) for lease in leases()} == {
         ("default/one", f"{first[0]}/24"),
         ("default/one", f"{first[1]}/64"),
@@ -63,12 +64,12 @@ def test_containerd_ends_and_starts_again_under_a_pod(
     containerd.end(how)
     containerd.start()
     pod.runtime = Runtime()
-    until(pod.runtime.network_is_ready)
+    wait_until(pod.runtime.network_is_ready)
     inside = pod.start("main", IMAGE, "sleep", "3600")
 
     assert pod.ready
     assert pod.addresses == before
-    until(lambda: inside.reaches("192.168.50.1"))
+    wait_until(lambda: inside.reaches("192.168.50.1"))
     pod.stop()
     assert "eth0.50" not in links()
     assert leases() == []
@@ -77,7 +78,7 @@ def test_containerd_ends_and_starts_again_under_a_pod(
 def test_a_pod_outlives_an_upgrade_and_an_uninstall(node: Path, runtime: Runtime) -> None:
     pod = Pod(runtime, "outliving")
     inside = pod.start("main", IMAGE, "sleep", "3600")
-    until(lambda: inside.reaches("192.168.50.1"))
+    wait_until(lambda: inside.reaches("192.168.50.1"))
     newer = node / "newer"
     run("cp", "-a", "/opt/cni-vlan/current/.", newer)
     (newer / "runtime" / "newer").write_text("another version\n")

@@ -1,6 +1,6 @@
 """An agent for each host, forked from a process that has loaded all: on a node a start takes seconds.
 
-`python -m conformance.warm` reads lines `holder socket` and answers with the process id of an agent that is
+`python -m tests.lab.warm` reads lines `holder socket` and answers with the process id of an agent that is
 in the holder's namespaces and listens on the socket.
 """
 
@@ -20,7 +20,7 @@ class Agents:
 
     def __init__(self) -> None:
         self._source = subprocess.Popen(
-            [sys.executable, "-m", "conformance.warm"],
+            [sys.executable, "-m", "tests.lab.warm"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from conformance.runtimes.bare import ROOT, links, run
-from conformance.runtimes.conftest import DIST, IMAGE, SOCKET, Containerd, leases, until
-from conformance.runtimes.cri import Container, Pod, Runtime, messages
+from tests.e2e.runtimes.bare import ROOT, links, run
+from tests.e2e.runtimes.cri import Container, Pod, Runtime, messages
+from tests.e2e.runtimes.installed import DIST, IMAGE, SOCKET, Containerd, leases
+from tests.lab.waiting import wait_until
 
 VERSION = tomllib.loads((DIST.parent / "pyproject.toml").read_text())["project"]["version"]
-MANIFEST = Path(__file__).parents[2] / "manifests" / "kubernetes" / "daemonset.yaml"
+MANIFEST = Path(__file__).parents[3] / "manifests" / "kubernetes" / "daemonset.yaml"
 NAME = f"localhost/cni-vlan:{VERSION}"
 MEMORY = {"Mi": 1 << 20}
 
@@ -79,15 +80,15 @@ def agent_pod(node: Path, containerd: Containerd) -> Iterator[Container]:
     (archive,) = DIST.glob("cni-vlan-image-*.tar")
     run("ctr", "--namespace", "k8s.io", "images", "import", shutil.copy(archive, node))
     runtime, settings = Runtime(), Settings()
-    until(runtime.network_is_ready)
+    wait_until(runtime.network_is_ready)
     pod = Pod(runtime, "cni-vlan-agent", **settings.sandbox())
     (installing,) = settings.spec["initContainers"]
     (serving,) = settings.spec["containers"]
     install = pod.start(installing["name"], NAME, *installing["command"], **settings.container(installing))
-    until(lambda: install.exit_code is not None)
+    wait_until(lambda: install.exit_code is not None)
     assert install.exit_code == 0, (ROOT / str(install.log).lstrip("/")).read_text()
     agent = pod.start(serving["name"], NAME, *serving["command"], **settings.container(serving))
-    until(lambda: SOCKET.exists() or agent.exit_code is not None)
+    wait_until(lambda: SOCKET.exists() or agent.exit_code is not None)
     assert agent.exit_code is None, agent.log.read_text()
     yield agent
     agent.stop()
@@ -102,7 +103,7 @@ def test_the_daemonset_serves_pods(agent_pod: Container) -> None:
     one, two = Pod(agent_pod.pod.runtime, "a"), Pod(agent_pod.pod.runtime, "b")
     inside = one.start("main", IMAGE, "sleep", "3600")
     for address in (*two.addresses, "192.168.50.1", "2001:db8:50::1"):
-        until(partial(inside.reaches, address))
+        wait_until(partial(inside.reaches, address))
     accepts = inside.execute("cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra")
     one.stop()
     two.stop()

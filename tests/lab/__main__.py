@@ -7,14 +7,12 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from conformance.lab import fitness, image, native, node
+from tests.lab import fitness, image, native, node
 
 
 def main() -> int:
     signal.signal(signal.SIGTERM, _end)
-    parser = argparse.ArgumentParser(
-        prog="python -m conformance.lab", description="Run a command on a lab node."
-    )
+    parser = argparse.ArgumentParser(prog="python -m tests.lab", description="Run a command on a lab node.")
     parser.add_argument(
         "--mode",
         choices=("auto", "native", "node"),

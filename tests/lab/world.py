@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from conformance.warm import Agents
+from tests.lab.warm import Agents
 
 DEADLINE_S = 60
 REACH_S = 8

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from conformance.lab import initramfs, stage, suite, tools
-from conformance.lab.tools import step
+from tests.lab import initramfs, stage, suite, tools
+from tests.lab.tools import step
 
 # Of a node.
 PACKAGES = (

@@ -141,7 +141,7 @@ chaos: $(STAMP) dist/launcher
 agent: $(STAMP) build
 	@echo "== launcher and agent"
 	@$(PY) -m tests.lab.tools musl-gcc systemd-analyze
-	$(PY) -m pytest -q tests/agent $(ARGS)
+	$(PY) -m pytest -q $(or $(ARGS),tests/agent)
 
 dist/floor: tests/bench/floor.c | $(STAMP)
 	@$(PY) -m tests.lab.tools musl-gcc

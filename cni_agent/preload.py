@@ -3,8 +3,12 @@
 import cni_ipam.commands
 import cni_ipam.config
 import cni_net.parent_messages  # noqa: F401 - loaded for the first network that needs it
+import cni_vlan.add
+import cni_vlan.check
 import cni_vlan.commands
 import cni_vlan.config
+import cni_vlan.delete
+import cni_vlan.status
 from cni_core import lock, validation
 from cni_core.context import Commands, Loaders
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from cni_agent import protocol, turn
 from cni_agent.decline import declines
+from cni_agent.workers import Workers
 from cni_core import boot, plugin
 from cni_core.call import Call
 from cni_core.context import Context, Loaders
@@ -64,6 +65,7 @@ class Server:
         self._stopping = threading.Event()
         self._running = 0
         self._guard = threading.Lock()
+        self._workers = Workers(self._serve_counted)
 
     def serve(self, stopping: socket.socket) -> None:
         """Serve until `stopping` can be read; then decline what comes, and finish what has begun."""
@@ -108,11 +110,8 @@ class Server:
             return True
         with self._guard:
             self._running += 1
-        # Not a pool's: 64 threads that were once needed hold 5 MiB for ever.
-        try:
-            threading.Thread(target=self._serve_counted, args=(connection,), name="verb").start()
-        except RuntimeError:  # a limit of processes: the launcher sees the connection end, and goes on itself
-            connection.close()
+        if not self._workers.serve(connection):
+            connection.close()  # a limit of processes: the launcher sees it end, and goes on itself
             with self._guard:
                 self._running -= 1
         return True

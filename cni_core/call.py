@@ -27,6 +27,7 @@ _REQUIRED = {
 }
 _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
+_DEPTH_MOST = 100
 _KNOWN_ARGS = frozenset({"IgnoreUnknown", "IP", "GATEWAY", "MAC"})
 # How JSON spells NUL and surrogates; a pair of those is one character, and stays it.
 _NO_TEXT = re.compile(rb"\\u(0000|[dD][89a-fA-F])")
@@ -96,7 +97,14 @@ class Call(NamedTuple):
     @property
     def pod(self) -> PodId:
         """The pod that the runtime names in CNI_ARGS."""
-        return PodId(*(self.args.get(f"K8S_POD_{part}", "") for part in ("NAMESPACE", "NAME", "UID")))
+        return PodId(
+            *map(_printable, (self.args.get(f"K8S_POD_{p}", "") for p in ("NAMESPACE", "NAME", "UID")))
+        )
+
+
+def _printable(text: str) -> str:
+    """Return a text that may be shown on a terminal: anybody who may name a pod wrote it."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def read_call(environ: Mapping[str, str], read_stdin: Callable[[], bytes]) -> Call:
@@ -139,6 +147,8 @@ def decode_config(stdin: bytes) -> dict[str, Any]:
         raise DecodingFailure(f"decode network configuration on stdin: {error}") from error
     if not isinstance(conf, dict):
         raise DecodingFailure("decode network configuration on stdin: not a JSON object")
+    if stdin.count(b"[") + stdin.count(b"{") > _DEPTH_MOST and _is_deep(conf):
+        raise DecodingFailure(f"decode network configuration on stdin: nested over {_DEPTH_MOST} levels deep")
     if _NO_TEXT.search(stdin):
         conf = {_as_text(key): _as_text(value) for key, value in conf.items()}
     name = conf.get("name")
@@ -147,6 +157,20 @@ def decode_config(stdin: bytes) -> dict[str, Any]:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidConfig("invalid characters found in network name", str(name))
     return conf
+
+
+def _is_deep(document: object) -> bool:
+    """Tell whether a document is nested deeper than the functions that walk it may go."""
+    level = [document]
+    for _depth in range(_DEPTH_MOST):
+        level = [
+            item
+            for each in level
+            if isinstance(each, list | dict)
+            for item in (each.values() if isinstance(each, dict) else each)
+            if isinstance(item, list | dict)
+        ]
+    return bool(level)
 
 
 def _as_text(value: Any) -> Any:  # noqa: ANN401 - JSON from anyone

@@ -46,7 +46,7 @@ def ipam_add(call: Call, context: Context, ipam_type: str, timeout_s: float) -> 
 def _parse_result(call: Call, ipam_type: str, output: bytes) -> Result:
     try:
         document = json.loads(output)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         shown = output[:_OUTPUT_SHOWN].decode(errors="replace")
         raise DelegateFailed(f"run IPAM plugin {ipam_type} ADD: it printed no JSON", shown) from error
     return parse_result(document, call.cni_version)
@@ -146,8 +146,8 @@ def _delegate_error(what: str, status: int, output: bytes, complaints: str) -> E
     """Return the error that the delegate printed, or one that says how it died."""
     try:
         document: Any = json.loads(output)
-        return DelegateError(int(document["code"]), document["msg"], document.get("details") or "")
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return DelegateError(int(document["code"]), str(document["msg"]), str(document.get("details") or ""))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
         shown = complaints or output.decode(errors="replace")
         return DelegateFailed(f"{what}: {how}, and it printed no error", shown[-_OUTPUT_SHOWN:])

@@ -30,7 +30,7 @@ def locked(path: str, deadline_s: float = DEADLINE_S) -> Iterator[None]:
 
     Raises TryAgainLater at the deadline, in seconds, and IoFailure when the file cannot be made.
     """
-    descriptor = _lock(path, deadline_s)
+    descriptor = _lock(path, waiting.at_most(deadline_s))
     try:
         yield
     finally:

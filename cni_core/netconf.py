@@ -40,7 +40,7 @@ def load(
     schema: type[_SchemaT], document: Mapping[str, Any], prefix: str, warn: Callable[[str], None]
 ) -> _SchemaT:
     """Return a configuration object as its schema types it, or raise InvalidConfig with every problem."""
-    given = {key: value for key, value in document.items() if value is not None}
+    given = _without_null(document)
     problems = [
         f"{key} {given[key]!r}: not an object"
         for key in sorted(_PER_CALL & given.keys())
@@ -53,6 +53,19 @@ def load(
     for warning in _warnings(text, schema, lasting, prefix):
         warn(warning)
     return cast("_SchemaT", given)
+
+
+def _without_null(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object without the keys that are null, at any depth: Go counts them as absent."""
+    return {key: _inner(value) for key, value in document.items() if value is not None}
+
+
+def _inner(value: Any) -> Any:  # noqa: ANN401 - JSON from anyone
+    if isinstance(value, dict):
+        return _without_null(value)
+    if isinstance(value, list) and value and isinstance(value[0], list | dict):
+        return [_inner(item) for item in value]
+    return value
 
 
 def _warnings(text: str, schema: type, document: Mapping[str, Any], prefix: str) -> list[str]:

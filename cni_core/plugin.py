@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from cni_core.lock import locked_while_needed
 from cni_core.result import LATEST, SUPPORTED, render_result
 from cni_core.waiting import Waits
 
-_ALONE_S = 90.0  # less than the launcher waits, more than an ADD may take
+_LOCKS_S = 80.0  # for all locks of a call; the launcher waits 100
 
 
 class Edges(NamedTuple):
@@ -66,7 +67,7 @@ def run(name: str, load: Callable[[], Commands], edges: Edges, delegates: Loader
     )
     call: Call | None = None
     try:
-        with waiting.by(edges.waits):
+        with waiting.by(edges.waits._replace(until=time.monotonic() + _LOCKS_S)):
             call = read_call(edges.environ, edges.read_stdin)
             with _alone(name, call, edges.attachments):
                 _run(load(), call, context, edges)
@@ -100,7 +101,7 @@ def _alone(name: str, call: Call, directory: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             statefile.make_directory(directory)
-            stack.enter_context(locked_while_needed(place, _ALONE_S))
+            stack.enter_context(locked_while_needed(place, _LOCKS_S))
         except IoFailure:  # such as a /run that is full: a DEL has to go on
             if call.command == "ADD":
                 raise
@@ -236,6 +237,8 @@ def main(
     if not os.environ.get("CNI_COMMAND") and len(sys.argv) > 1:
         command_line()
         return 0
+    if sys.stdout is None and os.environ["CNI_COMMAND"] == "ADD":
+        return 1  # started with it closed: nobody would learn of what was attached
     ending = _Ending()
 
     def read_stdin() -> bytes:

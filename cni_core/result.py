@@ -3,6 +3,7 @@
 CNI spec 1.1.0, section 5 "Result Types", and its earlier versions for the older forms.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from cni_core.family import Family
 
 SUPPORTED = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 LATEST = SUPPORTED[-1]
+_CIDR = re.compile(r"[0-9a-fA-F.:]+/[0-9]{1,3}")
 _PER_FAMILY = ("0.1.0", "0.2.0")
 _VERSIONED_IPS = ("0.3.0", "0.3.1", "0.4.0")
 
@@ -86,7 +88,7 @@ def parse_result(document: object, default_version: str) -> Result:
     """Read a result of any supported version, or raise DecodingFailure."""
     try:
         return _check(_parse(document, default_version))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DecodingFailure(f"parse result: {type(error).__name__}: {error}") from error
 
 
@@ -102,12 +104,21 @@ def route_problem(route: Route) -> str:
         if number is not None and (type(number) is not int or not 0 <= number < 1 << bits):
             return f"{key} {number!r}: must be 0 to {(1 << bits) - 1}"
     try:
+        _check_cidr(route.dst)
         destination = ipaddress.ip_network(route.dst, strict=False)
+        if "%" in route.gw:
+            return f"gateway {route.gw} has a zone"
         if route.gw and ipaddress.ip_address(route.gw).version != destination.version:
             return f"gateway {route.gw} is of another family"
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _check_cidr(text: str) -> None:
+    """Raise ValueError for what Python takes for an address with its prefix, and Go's runtimes do not."""
+    if not _CIDR.fullmatch(text):
+        raise ValueError(f"invalid CIDR address: {text}")
 
 
 def _check(result: Result) -> Result:
@@ -122,8 +133,10 @@ def _check(result: Result) -> Result:
         if not isinstance(text, str):
             raise TypeError(f"{text!r}: not a string")
     for ip in result.ips:
+        _check_cidr(ip.address)
         ipaddress.ip_interface(ip.address)
         if ip.gateway:
+            _check_cidr(f"{ip.gateway}/0")
             ipaddress.ip_address(ip.gateway)
         if ip.interface is not None and type(ip.interface) is not int:
             raise ValueError(f"interface {ip.interface!r}: not an index")

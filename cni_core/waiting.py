@@ -6,12 +6,16 @@ was done and what undoes it are never torn apart, and an undo is never cut short
 """
 
 import contextlib
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from cni_core.errors import TryAgainLater
+
+_A_MOMENT_S = 0.1
 
 
 class CallerGone(TryAgainLater):
@@ -26,11 +30,13 @@ class Waits(NamedTuple):
     """How a verb waits.
 
     `aside` is entered for the length of a wait. `gone` returns the reason why nobody wants the answer any
-    more, "" while somebody does.
+    more, "" while somebody does. After `until`, in seconds of time.monotonic, no lock is waited for: the
+    deadlines of several locks add up, and no runtime waits for their sum.
     """
 
     aside: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
     gone: Callable[[], str] = _nobody_has_gone
+    until: float = math.inf
 
 
 _PATIENT = Waits()
@@ -67,6 +73,11 @@ def check() -> None:
         raise CallerGone(reason)
 
 
+def at_most(seconds: float) -> float:
+    """Return how long a lock may be waited for, of so many seconds; at least a moment."""
+    return max(min(seconds, _current().until - time.monotonic()), _A_MOMENT_S)
+
+
 def unwatched() -> AbstractContextManager[None]:
     """Finish the block whoever waits: it undoes what was done."""
-    return by(_current()._replace(gone=_nobody_has_gone))
+    return by(_current()._replace(gone=_nobody_has_gone, until=math.inf))

@@ -1,6 +1,7 @@
 """What operators use cni-ipam for: looking at leases and pools, releasing, taking over from host-local."""
 
 import contextlib
+import ipaddress
 import json
 import math
 import os
@@ -142,6 +143,10 @@ def release_command(address: str, pool: str | None, *, yes: bool, data_dir: str)
 
 def _only_lease(address: str, pool: str | None, data_dir: str) -> LeasedAddress:
     """Return the one lease of an address, or raise for none and for several."""
+    try:
+        address = str(ipaddress.ip_interface(address).ip)
+    except ValueError as error:
+        raise click.ClickException(f"{address}: not an IP address") from error
     found = [
         leased
         for leased in inventory.leased_addresses(data_dir, void=False)

@@ -54,7 +54,15 @@ def delete(call: Call, _context: Context) -> None:
     """Release what the attachment holds; fine if that is nothing."""
     store = _used_store(call)
     if store is not None:
-        store.transaction(lambda pool: leasing.release(pool, call.key))
+        store.transaction(lambda pool: leasing.release(pool, call.key, _networks(call, store)))
+
+
+def _networks(call: Call, store: LeaseStore) -> set[str]:
+    """Return the networks whose leases the call is about.
+
+    Whose a damaged lease is, only the pool can tell, if it is this network's own.
+    """
+    return {call.network, ""} if store.place.pool == call.network else {call.network}
 
 
 def check(call: Call, context: Context) -> None:
@@ -97,6 +105,4 @@ def gc(call: Call, _context: Context) -> None:
     store = _used_store(call)
     if valid is None or store is None:
         return
-    # Whose a damaged lease is, only the pool can tell, if it is this network's own.
-    networks = {call.network, ""} if store.place.pool == call.network else {call.network}
-    store.transaction(lambda pool: leasing.collect(pool, networks, valid))
+    store.transaction(lambda pool: leasing.collect(pool, _networks(call, store), valid))

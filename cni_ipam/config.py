@@ -77,6 +77,10 @@ def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
     if not isinstance(document, dict):
         raise InvalidConfig("IPAM config missing 'ipam' key")
     conf, sets, problems = _read(document, _runtime_ranges(call, warn), call.network, warn)
+    if not sets and document.get("type") == "host-local" and not problems:
+        raise InvalidConfig(
+            "no IP ranges specified"
+        )  # its word: a default pool is not what its user asked for
     problems += _family_problems(sets, call.cni_version)
     requested = _requested(call, problems)
     given = conf.get("routes", ())

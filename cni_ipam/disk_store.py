@@ -12,7 +12,6 @@ to the disk.
 """
 
 import contextlib
-import ipaddress
 import os
 import re
 import socket
@@ -31,7 +30,7 @@ from cni_ipam.lease import Lease
 from cni_ipam.lease_store import Transaction
 from cni_ipam.place import Place
 from cni_ipam.poolfile import PoolFile
-from cni_ipam.ranges import RangeSet, to_address
+from cni_ipam.ranges import RangeSet
 
 T = TypeVar("T")
 _SWEEP = 200  # entries of earlier boots removed in one call, so that no call is slow
@@ -44,17 +43,23 @@ class DiskStore:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.directory = os.path.join(place.data_dir, place.pool)
+        self.directory = f"{place.data_dir}/{place.pool}"
         self.file = PoolFile(place)
         self._boot = boot_id()
-        self._current = os.path.join(self.directory, self._boot)
+        self._current = f"{self.directory}/{self._boot}"
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
         """Run a function with the pool's lock held; what earlier boots left is removed a little at a time."""
         statefile.make_directory(self.directory)
-        with locked(os.path.join(self.directory, "lock")):
+        with locked(f"{self.directory}/lock"):
             self._sweep()
             return work(self)
+
+    def is_locked_by(self, path: str) -> bool:
+        """Tell whether a transaction holds the lock file at a path."""
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samefile(path, f"{self.directory}/lock")
+        return False
 
     def exists(self) -> bool:
         """Tell whether anything was ever leased from the pool in this boot."""
@@ -62,14 +67,14 @@ class DiskStore:
 
     def check_writable(self) -> None:
         """Raise IoFailure if the pool cannot be written; under its lock."""
-        probe = os.path.join(self.directory, "probe")
+        probe = f"{self.directory}/probe"
         statefile.write_file(probe, "")
         statefile.remove_file(probe)
 
     # Occupancy, as cni_ipam.allocator asks for it.
 
     def _block_path(self, version: int, block: int) -> str:
-        return os.path.join(self._current, "leases", str(to_address(version, block << BLOCK_BITS)))
+        return f"{self._current}/leases/{_text(version, block << BLOCK_BITS)}"
 
     def taken(self, version: int, block: int) -> Collection[int]:
         """Return the taken addresses of a block."""
@@ -78,18 +83,18 @@ class DiskStore:
 
     def all_taken(self, version: int) -> Iterator[int]:
         """Yield every taken address of an IP version."""
-        directory = os.path.join(self._current, "leases")
+        directory = f"{self._current}/leases"
         for number in _numbers(version, statefile.list_directory(directory)):
             yield from self.taken(version, number >> BLOCK_BITS)
 
     def is_taken(self, version: int, number: int) -> bool:
         """Tell whether one address is taken."""
         directory = self._block_path(version, number >> BLOCK_BITS)
-        return os.path.lexists(os.path.join(directory, str(to_address(version, number))))
+        return os.path.lexists(f"{directory}/{_text(version, number)}")
 
     def _full_path(self, version: int, identity: str, group: int) -> str:
-        first = to_address(version, group << (BLOCK_BITS + GROUP_BITS))
-        return os.path.join(self._current, "full", identity, str(first))
+        first = _text(version, group << (BLOCK_BITS + GROUP_BITS))
+        return f"{self._current}/full/{identity}/{first}"
 
     def full_blocks(self, range_set: RangeSet, group: int) -> Collection[int]:
         """Return the blocks of a group that are marked as full for a range set."""
@@ -105,18 +110,18 @@ class DiskStore:
     def _mark_full(self, version: int, identity: str, block: int) -> None:
         directory = self._full_path(version, identity, block >> GROUP_BITS)
         statefile.make_directory(directory)
-        name = str(to_address(version, block << BLOCK_BITS))
+        name = _text(version, block << BLOCK_BITS)
         try:
-            os.close(os.open(os.path.join(directory, name), os.O_CREAT | os.O_WRONLY, 0o600))
+            os.close(os.open(f"{directory}/{name}", os.O_CREAT | os.O_WRONLY, 0o600))
         except OSError as error:
             raise IoFailure(f"mark {name} as full: {error.strerror}") from error
 
     def _unmark(self, version: int, number: int) -> None:
         block = number >> BLOCK_BITS
-        name = str(to_address(version, block << BLOCK_BITS))
-        for identity in statefile.list_directory(os.path.join(self._current, "full")):
+        name = _text(version, block << BLOCK_BITS)
+        for identity in statefile.list_directory(f"{self._current}/full"):
             directory = self._full_path(version, identity, block >> GROUP_BITS)
-            statefile.remove_file(os.path.join(directory, name))
+            statefile.remove_file(f"{directory}/{name}")
 
     # Subnets.
 
@@ -136,23 +141,23 @@ class DiskStore:
 
     def cursor(self, range_set: RangeSet) -> int | None:
         """Return the address of a range set that was given last."""
-        text = statefile.read_file(os.path.join(self.directory, "cursors", range_set.identity))
+        text = statefile.read_file(f"{self.directory}/cursors/{range_set.identity}")
         try:
-            return int(ipaddress.ip_address((text or "").strip()))
-        except ValueError:
+            return _parse((text or "").strip())[1]
+        except OSError:
             return None
 
     def move_cursor(self, range_set: RangeSet, address: str) -> None:
         """Remember the address of a range set that was given last."""
-        directory = os.path.join(self.directory, "cursors")
+        directory = f"{self.directory}/cursors"
         statefile.make_directory(directory)
         text = f"{address.partition('/')[0]:<{_ADDRESS_WIDTH}}\n"
-        statefile.overwrite_file(os.path.join(directory, range_set.identity), text)
+        statefile.overwrite_file(f"{directory}/{range_set.identity}", text)
 
     # Leases.
 
     def _own_path(self, key: AttachmentKey) -> str:
-        return os.path.join(self._current, "owners", statefile.file_name(key.text))
+        return f"{self._current}/owners/{statefile.file_name(key.text)}"
 
     def lease_of(self, key: AttachmentKey) -> Lease | None:
         """Return the lease of an attachment, None if it has none."""
@@ -167,7 +172,7 @@ class DiskStore:
         bare = Lease(key, "", ())
         found = []
         for version in (4, 6):
-            taken = (str(to_address(version, number)) for number in self.all_taken(version))
+            taken = (_text(version, number) for number in self.all_taken(version))
             found += [address for address in taken if self.holds(bare, address)]
         return bare._replace(addresses=tuple(found))
 
@@ -186,8 +191,8 @@ class DiskStore:
                 raise IoFailure(f"write lease {address}: {error}") from error
 
     def _lease_path(self, address: str) -> str:
-        parsed = ipaddress.ip_interface(address)
-        return os.path.join(self._block_path(parsed.version, int(parsed.ip) >> BLOCK_BITS), str(parsed.ip))
+        version, number = _parse(address)
+        return f"{self._block_path(version, number >> BLOCK_BITS)}/{_text(version, number)}"
 
     def holds(self, lease: Lease, address: str) -> bool:
         """Tell whether an address is bound to a lease: both names are one file."""
@@ -201,8 +206,7 @@ class DiskStore:
         for address in lease.addresses:
             if not self.holds(lease, address):
                 continue
-            parsed = ipaddress.ip_interface(address)
-            self._unmark(parsed.version, int(parsed.ip))
+            self._unmark(*_parse(address))
             name = self._lease_path(address)
             statefile.remove_file(name)
             statefile.remove_directory(os.path.dirname(name))
@@ -218,9 +222,9 @@ class DiskStore:
 
     def leases(self, boot: str = "") -> Iterator[Lease]:
         """Yield every lease of this boot, or of an earlier one."""
-        directory = os.path.join(self.directory, boot or self._boot, "owners")
+        directory = f"{self.directory}/{boot or self._boot}/owners"
         for name in statefile.list_directory(directory):
-            text = statefile.read_file(os.path.join(directory, name))
+            text = statefile.read_file(f"{directory}/{name}")
             if text is not None and name != ".new":
                 lease = lease_text.parse(text)
                 whole = lease.is_whole and statefile.file_name(lease.key.text) == name
@@ -231,7 +235,7 @@ class DiskStore:
         left = _SWEEP
         for name in statefile.list_directory(self.directory):
             if self._is_earlier(name):
-                left = _remove_tree(os.path.join(self.directory, name), left)
+                left = _remove_tree(f"{self.directory}/{name}", left)
 
 
 def _remove_tree(path: str, budget: int) -> int:
@@ -239,7 +243,7 @@ def _remove_tree(path: str, budget: int) -> int:
     for name in statefile.list_directory(path):
         if budget <= 0:
             return 0
-        child = os.path.join(path, name)
+        child = f"{path}/{name}"
         if os.path.isdir(child) and not os.path.islink(child):
             budget = _remove_tree(child, budget)
         else:
@@ -250,12 +254,29 @@ def _remove_tree(path: str, budget: int) -> int:
     return budget - 1
 
 
-def _numbers(version: int, names: Iterable[str]) -> Iterator[int]:
-    """Yield the addresses that files are named by, five times faster than `ipaddress` does.
+# Addresses as text, five times faster than `ipaddress` reads and writes them: a call does so twenty times.
 
-    A file with another name is not ours, and counts for nothing.
-    """
-    family = socket.AF_INET if version == 4 else socket.AF_INET6  # noqa: PLR2004 - the IP version
+
+def _family(version: int) -> tuple[socket.AddressFamily, int]:
+    """Return the address family and the bytes of an address."""
+    return (socket.AF_INET, 4) if version == 4 else (socket.AF_INET6, 16)  # noqa: PLR2004 - the IP version
+
+
+def _text(version: int, number: int) -> str:
+    family, width = _family(version)
+    return socket.inet_ntop(family, number.to_bytes(width))
+
+
+def _parse(address: str) -> tuple[int, int]:
+    """Return IP version and number of an address, with or without a prefix; raises OSError for none."""
+    text = address.partition("/")[0]
+    version = 6 if ":" in text else 4
+    return version, int.from_bytes(socket.inet_pton(_family(version)[0], text))
+
+
+def _numbers(version: int, names: Iterable[str]) -> Iterator[int]:
+    """Yield the addresses that files are named by; one with another name is not ours."""
+    family = _family(version)[0]
     for name in names:
         with contextlib.suppress(OSError, ValueError):
             yield int.from_bytes(socket.inet_pton(family, name))

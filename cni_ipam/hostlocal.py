@@ -7,6 +7,7 @@ Its directory has a file for each address, holding the container id and, on a se
 import ipaddress
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from cni_core import libcni, statefile
@@ -49,13 +50,19 @@ class Takeover(NamedTuple):
 
 def take_over(source: Source, pool: Transaction, *, dry_run: bool) -> Takeover:
     """Lease every address that host-local has in use, or none, under host-local's own lock too."""
-    with locked(os.path.join(source.directory, "lock")):  # by flock(2), as host-local does
+    with _locked(source.directory, pool):
         takeover = plan(read(source.directory), source, pool)
         if not takeover.conflicts and not dry_run:
             _allocate(takeover, pool)
             _move_cursors(source, pool)
             pool.record(source.network, source.range_sets)
     return takeover
+
+
+def _locked(directory: str, pool: Transaction) -> AbstractContextManager[None]:
+    """Hold host-local's lock, which it takes by flock(2) too, unless the pool is in its own directory."""
+    theirs = os.path.join(directory, "lock")
+    return nullcontext() if pool.is_locked_by(theirs) else locked(theirs)
 
 
 def read(directory: str) -> list[ForeignLease]:

@@ -1,6 +1,6 @@
 """A lease: the attachment, its addresses, since when; and its text, which docs/lease-store.md describes."""
 
-import ipaddress
+import socket
 import time
 from typing import NamedTuple
 
@@ -25,11 +25,12 @@ class Lease(NamedTuple):
 
 
 def _is_address(text: str) -> bool:
+    address, _slash, prefix = text.partition("/")
     try:
-        ipaddress.ip_interface(text)
-    except ValueError:
+        socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+    except (OSError, ValueError):
         return False
-    return True
+    return prefix.isdecimal()
 
 
 def timestamp(seconds: float | None = None) -> str:

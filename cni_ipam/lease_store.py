@@ -49,6 +49,9 @@ class Transaction(Occupancy, Protocol):
     def overlaps(self, sets: Sequence[RangeSet]) -> list[str]:
         """Describe each subnet that overlaps one of another pool: addresses may be given twice."""
 
+    def is_locked_by(self, path: str) -> bool:
+        """Tell whether the transaction holds the lock file at a path."""
+
     def check_writable(self) -> None:
         """Raise IoFailure if nothing can be leased."""
 

@@ -83,10 +83,13 @@ def range_sets_of(
     return request.range_sets, tuple(f"{text}: give both networks the same pool" for text in overlaps)
 
 
-def release(pool: Transaction, key: AttachmentKey) -> None:
-    """Release what an attachment holds; fine if that is nothing."""
+def release(pool: Transaction, key: AttachmentKey, networks: Collection[str]) -> None:
+    """Release what an attachment holds in some networks; fine if that is nothing.
+
+    Networks may share a pool: a DEL of one of them says nothing of the other's lease.
+    """
     held = pool.lease_of(key)
-    if held is not None:
+    if held is not None and held.network in networks:
         pool.release(held)
 
 

@@ -3,11 +3,12 @@
 <data directory>/<pool>/pool    JSON: the subnets and ranges of each network, and the subnets chosen for it
 """
 
+import contextlib
 import ipaddress
 import json
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cni_core import statefile
@@ -100,18 +101,58 @@ class PoolFile:
         try:
             found = os.stat(self._path)
         except OSError:
-            return {"version": 1}
+            return _cleaned({})
         signature = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
         known = _documents.get(self._path)
         if known is None or known[0] != signature:
             if len(_documents) >= _DOCUMENTS_MOST:
                 _documents.clear()
-            known = _documents[self._path] = (signature, statefile.read_json(self._path) or {"version": 1})
+            known = _documents[self._path] = (signature, _cleaned(statefile.read_json(self._path) or {}))
         return known[1]
 
     def _write(self, document: dict[str, Any], *, durable: bool) -> None:
         statefile.make_directory(os.path.dirname(self._path))
         statefile.write_file(self._path, json.dumps(document, indent=2) + "\n", durable=durable)
+
+
+def _cleaned(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document without what no release wrote: one damaged file must not stop every network."""
+    networks = document.get("networks")
+    entries = networks.items() if isinstance(networks, dict) else ()
+    return {
+        "version": 1,
+        "networks": {str(name): _cleaned_entry(entry) for name, entry in entries if isinstance(entry, dict)},
+        "chosen": _valid(document.get("chosen"), ipaddress.ip_network),
+    }
+
+
+def _cleaned_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "subnets": _valid(entry.get("subnets"), ipaddress.ip_network),
+        "digest": _valid(entry.get("digest"), str),
+        "ranges": _valid(entry.get("ranges"), _check_range),
+    }
+
+
+def _check_range(text: str) -> None:
+    """Raise ValueError unless a text is two addresses with a dash between; quickly, for there may be many."""
+    first, last = text.split("-")
+    family = socket.AF_INET6 if ":" in first else socket.AF_INET
+    try:
+        socket.inet_pton(family, first), socket.inet_pton(family, last)
+    except OSError as error:
+        raise ValueError(text) from error
+
+
+def _valid(items: object, check: Callable[[str], object]) -> list[str]:
+    """Return the texts of a list that a function takes."""
+    found = []
+    for item in items if isinstance(items, list) else []:
+        with contextlib.suppress(ValueError):
+            if isinstance(item, str):
+                check(item)
+                found.append(item)
+    return found
 
 
 def _text(version: int, part: Interval) -> str:

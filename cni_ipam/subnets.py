@@ -2,7 +2,7 @@
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NotRequired, TypedDict
 
 from cni_ipam.ranges import Interval, Network, Range, RangeSet, clip, edges, first_usable, merge
@@ -34,16 +34,22 @@ def range_sets(
     sets += _by_family(_ranges("ipam.subnets", subnets, problems))
     problems += _overlap_problems(sets)
     problems += [f"ipam: mixed address families in {_shown(s)}" for s in sets if _mixed(s)]
-    return [RangeSet(_shared(ranges, sets)) for ranges in sets if ranges]
+    sets = [ranges for ranges in sets if ranges]
+    return [RangeSet(ranges) for ranges in (sets if sum(map(len, sets)) == 1 else _shared(sets))]
 
 
-def _shared(ranges: Sequence[Range], sets: Sequence[Sequence[Range]]) -> list[Range]:
-    """Return ranges that also keep off what the other ranges of the network reserve in their subnets."""
-    others = [item for every in sets for item in every if item.version == ranges[0].version]
-    if len(others) == 1:
-        return list(ranges)
-    reserved = merge(interval for item in others for interval in item.reserved)
-    return [item._replace(reserved=tuple(clip(reserved, *_ends(item.subnet)))) for item in ranges]
+def _shared(sets: Sequence[Sequence[Range]]) -> Iterator[list[Range]]:
+    """Yield the sets with ranges that also keep off what the others reserve in their subnets."""
+    every = [item for ranges in sets for item in ranges]
+    reserved = {
+        version: merge(hole for item in every if item.version == version for hole in item.reserved)
+        for version in {item.version for item in every}
+    }
+    for ranges in sets:
+        yield [
+            item._replace(reserved=tuple(clip(reserved[item.version], *_ends(item.subnet))))
+            for item in ranges
+        ]
 
 
 def _ends(subnet: Network) -> Interval:
@@ -188,14 +194,26 @@ def _gateway(text: str, subnet: Network, path: str, problems: list[str]) -> str:
 
 
 def _overlap_problems(sets: Sequence[Sequence[Range]]) -> list[str]:
-    """Return a problem for every two ranges that overlap, within a set and between sets."""
-    ranges = [item for ranges in sets for item in ranges]
-    return [
-        f"ipam: subnets {one.subnet} and {other.subnet} overlap in {one.describe()} and {other.describe()}"
-        for at, one in enumerate(ranges)
-        for other in ranges[at + 1 :]
-        if one.version == other.version and one.first <= other.last and other.first <= one.last
-    ]
+    """Return a problem for each range that overlaps one that begins before it, within a set and between sets.
+
+    One pass over the sorted ranges: there may be 40,000.
+    """
+    ordered = sorted((item.version, item.first, at) for at, item in enumerate(_flat(sets)))
+    ranges = _flat(sets)
+    found = []
+    widest: dict[int, Range] = {}
+    for version, first, at in ordered:
+        item, before = ranges[at], widest.get(version)
+        if before is not None and first <= before.last:
+            what = f"subnets {before.subnet} and {item.subnet} overlap"
+            found.append(f"ipam: {what} in {before.describe()} and {item.describe()}")
+        if before is None or item.last > before.last:
+            widest[version] = item
+    return found
+
+
+def _flat(sets: Sequence[Sequence[Range]]) -> list[Range]:
+    return [item for ranges in sets for item in ranges]
 
 
 def _mixed(ranges: Sequence[Range]) -> bool:

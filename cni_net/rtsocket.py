@@ -32,6 +32,7 @@ _NETLINK_CAP_ACK = 10
 _NETLINK_GET_STRICT_CHK = 12
 _DEADLINE_S = 10
 _DUMP_ATTEMPTS = 5
+_BATCH = 128
 _RECEIVE_BYTES = 1 << 16  # the kernel sends 32 KiB at most; more would be mapped anew each time
 
 
@@ -72,10 +73,19 @@ class RtSocket:
         self._socket.close()
 
     def change(self, requests: Sequence[Request]) -> None:
-        """Send a batch of changes in one go; raise KernelError for the first that was refused.
+        """Send changes, many in one go; raise KernelError for the first that was refused.
 
-        The kernel handles the requests of a batch in their order and goes on after a refused one.
+        The kernel handles the requests of a batch in their order and goes on after a refused one. Its answers
+        to 254 at once overflow the socket's buffer (ENOBUFS), so a batch has fewer.
         """
+        for start in range(0, len(requests), _BATCH):
+            try:
+                self._change_batch(requests[start : start + _BATCH])
+            except KernelError as error:
+                error.position += start
+                raise
+
+    def _change_batch(self, requests: Sequence[Request]) -> None:
         first = self._send([r._replace(flags=r.flags | _NLM_F_ACK) for r in requests])
         refused: KernelError | None = None
         answered = 0
@@ -134,7 +144,10 @@ class RtSocket:
             flags = request.flags | _NLM_F_REQUEST
             frames.append(_HEADER.pack(length, request.type, flags, self._sequence, 0))
             frames.append(request.body)
-        self._socket.send(b"".join(frames))
+        try:
+            self._socket.send(b"".join(frames))
+        except OSError as error:
+            raise TryAgainLater(f"ask the kernel: {error.strerror}") from error
         return first
 
     def _frames(self) -> Iterator[tuple[int, int, int, bytes]]:
@@ -143,6 +156,8 @@ class RtSocket:
             data = self._socket.recv(_RECEIVE_BYTES)
         except BlockingIOError as error:  # what SO_RCVTIMEO makes of a silent kernel
             raise TryAgainLater(f"wait for the kernel: no answer in {_DEADLINE_S} s") from error
+        except OSError as error:
+            raise TryAgainLater(f"read the kernel's answer: {error.strerror}") from error
         offset = 0
         while offset + _HEADER.size <= len(data):
             length, kind, flags, sequence, _port = _HEADER.unpack_from(data, offset)

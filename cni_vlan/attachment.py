@@ -9,6 +9,7 @@ from cni_core.result import DNS
 from cni_vlan.parents import ALIAS, Isolated, Parent
 
 IPAM_TIMEOUT_S = 30.0
+IPAM_TIMEOUT_MOST_S = 600.0
 _ALIAS_BYTES = 254  # IFALIASZ is 256: rtnl_alias takes one that is shorter than 255
 
 

@@ -13,7 +13,7 @@ from cni_core.ifname import IFNAME_BYTES, ifname_problem
 from cni_core.netconf import DnsKeys, load
 from cni_core.result import parse_dns
 from cni_net.operations import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
-from cni_vlan.attachment import IPAM_TIMEOUT_S, Attachment, Claim, Ipam
+from cni_vlan.attachment import IPAM_TIMEOUT_MOST_S, IPAM_TIMEOUT_S, Attachment, Claim, Ipam
 from cni_vlan.parents import (
     AUTO,
     DEFAULT_PROTOCOL,
@@ -28,7 +28,8 @@ from cni_vlan.parents import (
 )
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_TIMEOUT_MAX_S = 600.0
+_MAC_DIGITS = 12
+_SOURCE_MACS_MOST = 4096  # an attribute has room for 5,460
 _ANNOUNCEMENTS = 3
 _MTU_MAX = 65535
 _QUEUE_MAX = 0xFFFFFFFF
@@ -71,6 +72,8 @@ def parse(call: Call, warn: Callable[[str], None]) -> Attachment:
     mac = _mac(conf, call, problems)
     source_macs = tuple(text.lower() for text in conf.get("macAddresses", ()))
     problems += [f"macAddresses {m}: not a MAC address" for m in source_macs if not _MAC.fullmatch(m)]
+    if len(source_macs) > _SOURCE_MACS_MOST:
+        problems.append(f"macAddresses: {len(source_macs)}, must be at most {_SOURCE_MACS_MOST}")
     if source_macs and claim.mode != "source":
         problems.append("macAddresses: only for mode source")
     ipam = conf.get("ipam", {})
@@ -170,7 +173,8 @@ def _mac(conf: Schema, call: Call, problems: list[str]) -> str:
         ("mac", conf.get("mac", "")),
     )
     where, given = next(((where, value) for where, value in sources if value), ("", ""))
-    mac = str(given).lower().replace("-", ":")
+    digits = re.sub(r"[:.-]", "", str(given).lower())  # as Go's net.ParseMAC: 02-00-…, 0200.0000.0009
+    mac = ":".join(re.findall("..", digits)) if len(digits) == _MAC_DIGITS else str(given)
     if mac and not _MAC.fullmatch(mac):
         problems.append(f"{where} {given}: not a MAC address")
     elif mac and (int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00"):
@@ -188,7 +192,7 @@ def _number_problems(conf: Schema) -> list[str]:
         ("mtu", conf.get("mtu", 0), 0, _MTU_MAX),
         ("bcqueuelen", conf.get("bcqueuelen", 0), 0, _QUEUE_MAX),
         ("announce", conf.get("announce", _ANNOUNCEMENTS), 0, _ANNOUNCEMENTS),
-        ("ipamTimeout", conf.get("ipamTimeout", IPAM_TIMEOUT_S), 0.1, _TIMEOUT_MAX_S),
+        ("ipamTimeout", conf.get("ipamTimeout", IPAM_TIMEOUT_S), 0.1, IPAM_TIMEOUT_MOST_S),
     )
     return [
         f"{key} {value}: must be {low:g} to {high:g}"

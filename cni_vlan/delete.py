@@ -10,7 +10,7 @@ from cni_net.observed import Link
 from cni_net.operations import DeleteLink
 from cni_net.rtnl import open_rtnl
 from cni_vlan import parent
-from cni_vlan.attachment import IPAM_TIMEOUT_S, child_alias, temporary_name
+from cni_vlan.attachment import IPAM_TIMEOUT_MOST_S, IPAM_TIMEOUT_S, child_alias, temporary_name
 from cni_vlan.events import Detached
 from cni_vlan.ledger import Ledger
 from cni_vlan.parent import Host
@@ -64,7 +64,7 @@ def _release_addresses(call: Call, context: Context) -> None:
 def _timeout_s(call: Call) -> float:
     """Return the deadline for IPAM without validating the configuration."""
     value = call.conf.get("ipamTimeout")
-    return float(value) if isinstance(value, int | float) and value > 0 else IPAM_TIMEOUT_S
+    return value if isinstance(value, int | float) and 0 < value <= IPAM_TIMEOUT_MOST_S else IPAM_TIMEOUT_S
 
 
 def _delete_child(call: Call, context: Context) -> None:
@@ -83,9 +83,26 @@ def _delete_child(call: Call, context: Context) -> None:
 
 
 def _is_ours(link: Link, call: Call) -> bool:
-    """Tell our child, or one without any mark such as the reference plugins make, from another's."""
-    ours = child_alias(call.network, call.container_id)
-    return link.kind in {"macvlan", "ipvlan"} and link.alias in {"", ours}
+    """Tell our child from another's.
+
+    One without a mark is ours under its temporary name, or if a result that the runtime kept has it: one that
+    a reference plugin made, before the network's type was changed.
+    """
+    if link.kind not in {"macvlan", "ipvlan"}:
+        return False
+    if link.alias:
+        return link.alias == child_alias(call.network, call.container_id)
+    return link.name == temporary_name(call.key) or _is_in_result(link, call)
+
+
+def _is_in_result(link: Link, call: Call) -> bool:
+    interfaces = section(call.conf.get("prevResult"), "interfaces")
+    return any(
+        section(item, "name") == link.name
+        and section(item, "sandbox") == call.netns
+        and str(section(item, "mac") or link.mac).lower() == link.mac
+        for item in (interfaces if isinstance(interfaces, list) else [])
+    )
 
 
 def gc(call: Call, context: Context) -> None:

@@ -7,7 +7,6 @@ at, the next one knows whose a link is: one without a mark is ours only while th
 from typing import NamedTuple
 
 from cni_core import waiting
-from cni_core.call import AttachmentKey
 from cni_core.errors import CniError, DuplicateAttachment, ParentConflict, UplinkDown, UplinkMissing
 from cni_net.observed import Link
 from cni_net.operations import CreateDummy, CreateVlan, DeleteLink, SetAlias, SetSysctl, SetUp
@@ -53,7 +52,7 @@ def take(host: Host, attachment: Attachment, record: AttachmentRecord) -> Link:
                 link = _act(host, attachment, steps)
                 ledger.enter(record)
             except BaseException:
-                _leave(host, held, record.key, record.network, wanted.name)
+                _leave(host, held, record)
                 raise
             return link
 
@@ -194,16 +193,19 @@ def _adopt(host: Host, parent: Parent, link: Link) -> Link:
 
 def release(host: Host, record: AttachmentRecord) -> None:
     """Forget an attachment, and remove what we created for it and nobody else uses."""
+    if not record.parent:  # of an index entry that was damaged
+        host.ledger.forget_key(record.network, record.key)
+        return
     with host.ledger.locks() as held:
         held.hold(record.parent)
-        _leave(host, held, record.key, record.network, record.parent)
+        _leave(host, held, record)
 
 
-def _leave(host: Host, held: Locks, key: AttachmentKey, network: str, parent: str) -> None:
+def _leave(host: Host, held: Locks, record: AttachmentRecord) -> None:
     """Remove an attachment's records, and its parent with the last of them, under the parent's lock."""
-    host.ledger.leave(key, parent)
-    _close_unused(host, held, parent)
-    host.ledger.forget_key(network, key)
+    host.ledger.leave(record)
+    _close_unused(host, held, record.parent)
+    host.ledger.forget_key(record.network, record.key)
 
 
 def _close_unused(host: Host, held: Locks, name: str) -> None:
@@ -214,6 +216,8 @@ def _close_unused(host: Host, held: Locks, name: str) -> None:
         record = ledger.parent(name)
         if record is not None and (ledger.has_users(name) or ledger.has_vlans(name)):
             return
+        if record is None and next(ledger.attachments(name), None) is not None:
+            return  # its record was lost, and pods of this boot are on it
         if record is not None and record.link != FOUND:
             link = host.rtnl.find_link(name=name)
             if link is not None and is_ours_to_delete(record, link):

@@ -117,8 +117,7 @@ static int reach_agent(void)
 	if (strlen(path) >= sizeof(address.sun_path))
 		return -1;
 	strcpy(address.sun_path, path);
-	if ((fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) < 0)
-		return -1;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	/* An agent that accepts nothing any more is as good as none: connect(2) too waits no longer. */
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
@@ -244,10 +243,10 @@ static int copy_out(int fd, const char *data, size_t length)
 /* Pass the answer on; return the exit status. */
 static int pass_answer(int agent)
 {
-	long until = milliseconds() + DEADLINE_S * 1000L;
-	struct reply reply;
-	const char *failure = receive(agent, &reply, sizeof(reply), until);
 	char *text = NULL;
+	struct reply reply;
+	const long until = milliseconds() + DEADLINE_S * 1000L;
+	const char *failure = receive(agent, &reply, sizeof(reply), until);
 
 	if (!failure && (reply.status > 255 || memcmp(reply.magic, magic, sizeof(magic)) != 0))
 		failure = "gave an answer that makes no sense";
@@ -258,8 +257,9 @@ static int pass_answer(int agent)
 	if (failure)
 		fail(11, "cni-agent %s", failure);
 	copy_out(2, text + reply.out, reply.err);
-	if (copy_out(1, text, reply.out)) /* else an ADD is undone, for nobody knows of it */
-		send(agent, "", 1, MSG_NOSIGNAL);
+	if (!copy_out(1, text, reply.out))
+		return 1; /* an ADD is undone, for nobody knows of it */
+	send(agent, "", 1, MSG_NOSIGNAL);
 	return (int)reply.status;
 }
 

@@ -1,6 +1,7 @@
-/* The floor under an ADD of a macvlan: the same changes of the kernel as cni-vlan's, and nothing else.
+/* The floor under an ADD and a DEL of a macvlan: the kernel's changes of cni-vlan, and nothing else.
  *
  *   floor PARENT NETNS IFNAME ADDRESS PREFIX GATEWAY
+ *   floor NETNS IFNAME
  *
  * No configuration, no lease, no record, no undo. What an ADD takes beyond this is ours to explain.
  */
@@ -174,17 +175,34 @@ static void set(const char *ifname, const char *key, const char *value)
     close(fd);
 }
 
+static void delete(int fd, int index)
+{
+    struct ifinfomsg info = {.ifi_index = index};
+    end(begin(RTM_DELLINK, 0, &info, sizeof info));
+    commit(fd, 1);
+}
+
+static int enter(const char *path)
+{
+    int netns = open(path, O_RDONLY | O_CLOEXEC);
+    if (netns < 0 || setns(netns, CLONE_NEWNET))
+        err(1, "%s", path);
+    return netns;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 3) {
+        enter(argv[1]);
+        int inside = rtnetlink();
+        delete(inside, find(inside, argv[2]));
+        return 0;
+    }
     if (argc != 7)
-        errx(2, "floor PARENT NETNS IFNAME ADDRESS PREFIX GATEWAY");
+        errx(2, "floor PARENT NETNS IFNAME ADDRESS PREFIX GATEWAY, or floor NETNS IFNAME");
     const char *temporary = "vfloor", *ifname = argv[3];
-    int netns = open(argv[2], O_RDONLY | O_CLOEXEC), host = rtnetlink();
-    if (netns < 0)
-        err(1, "%s", argv[2]);
-    create(host, find(host, argv[1]), netns, temporary);
-    if (setns(netns, CLONE_NEWNET))
-        err(1, "setns");
+    int host = rtnetlink(), parent = find(host, argv[1]), netns = enter(argv[2]);
+    create(host, parent, netns, temporary);
     int inside = rtnetlink(), index = find(inside, temporary);
     name_it(inside, index, ifname);
     set(ifname, "accept_ra", "0");

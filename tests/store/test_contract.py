@@ -56,8 +56,8 @@ def lease(store: LeaseStore, pod: str, request: AllocationRequest = SMALL) -> li
     return [c.cidr for c in store.transaction(lambda pool: leasing.lease(pool, tenant, request)).choices]
 
 
-def release(store: LeaseStore, pod: str) -> None:
-    store.transaction(lambda pool: leasing.release(pool, AttachmentKey(pod, "eth0")))
+def release(store: LeaseStore, pod: str, network: str = NETWORK) -> None:
+    store.transaction(lambda pool: leasing.release(pool, AttachmentKey(pod, "eth0"), {network}))
 
 
 def test_addresses_go_upwards_and_round(make: Make) -> None:
@@ -94,6 +94,16 @@ def test_one_attachment_has_one_lease(make: Make) -> None:
     release(store, "a")
     release(store, "a")
     assert store.lease_of(AttachmentKey("a", "eth0")) is None
+
+
+def test_a_del_of_another_network_of_the_pool_releases_nothing(make: Make) -> None:
+    store = make("p")
+    addresses = lease(store, "a")
+    release(store, "a", "another")
+
+    held = store.lease_of(AttachmentKey("a", "eth0"))
+    assert held is not None
+    assert held.addresses == tuple(addresses)
 
 
 def test_all_families_or_none(make: Make) -> None:

@@ -29,16 +29,25 @@ def tool() -> None:
     """Keep cni-vlan and cni-ipam warm, so that a pod never waits for them."""
 
 
-@tool.command()
+@tool.command("serve")
 @click.option(
-    "--socket", "path", default=SOCKET, show_default=True, help="Where the launcher finds the agent."
+    "--socket",
+    "path",
+    default=SOCKET,
+    show_default=True,
+    help="Socket on which the launcher finds the agent.",
 )
 @click.option(
-    "--metrics", default=METRICS, show_default=True, help="A path, or PORT on the loopback address."
+    "--metrics",
+    default=METRICS,
+    show_default=True,
+    help="Socket for metrics, or a port of the loopback address.",
 )
-@click.option("--proc-sys", default="/proc/sys", show_default=True, help="Where /proc/sys can be written.")
-@click.option("--log/--no-log", default=True, help="A line of JSON on stderr for each verb.")
-def serve(path: str, metrics: str, proc_sys: str, *, log: bool) -> None:
+@click.option(
+    "--proc-sys", default="/proc/sys", show_default=True, help="A mount of /proc/sys that can be written."
+)
+@click.option("--log/--no-log", default=True, help="Write a line of JSON per verb to stderr.")
+def serve_command(path: str, metrics: str, proc_sys: str, *, log: bool) -> None:
     """Serve invocations until SIGTERM, then finish those under way."""
     share_one_arena()
     _allow_descriptors()
@@ -65,7 +74,7 @@ def serve(path: str, metrics: str, proc_sys: str, *, log: bool) -> None:
 
 
 @tool.command("health")
-@click.option("--socket", "path", default=SOCKET, show_default=True, help="Where the agent listens.")
+@click.option("--socket", "path", default=SOCKET, show_default=True, help="Socket of the agent.")
 def health_command(path: str) -> None:
     """Ask the agent for its version; fails if there is no answer within a second."""
     wrong = health.problem(path)
@@ -97,26 +106,32 @@ def _on_signals() -> socket.socket:
 
 
 _bin_dir = click.option(
-    "--bin-dir", default="/opt/cni/bin", show_default=True, help="Where the runtime looks for plugins."
+    "--bin-dir", default="/opt/cni/bin", show_default=True, help="Directory of the runtime's plugins."
 )
-_prefix = click.option("--prefix", default="/", help="The host's root, as it is mounted here.")
+_prefix = click.option("--prefix", default="/", help="Mount point of the host's root.")
 _source = click.option(
     "--from",
     "source",
     type=click.Path(exists=True, file_okay=False),
-    help="A bundle [default: this program's].",
+    help="Bundle to install [default: that of this program].",
 )
 
 
 @tool.command("install")
 @_bin_dir
-@click.option("--conf-dir", default="/etc/cni/net.d", show_default=True, help="Where it looks for networks.")
 @click.option(
-    "--conf", "confs", multiple=True, type=click.Path(exists=True, dir_okay=False), help="A network."
+    "--conf-dir", default="/etc/cni/net.d", show_default=True, help="Directory of the runtime's networks."
+)
+@click.option(
+    "--conf",
+    "confs",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    help="A network configuration to install.",
 )
 @_prefix
 @_source
-def put_in_place(
+def install_command(
     bin_dir: str, conf_dir: str, confs: tuple[str, ...], prefix: str, source: str | None
 ) -> None:
     """Put the plugins in place, then the networks; again at each upgrade. Running pods are not touched."""
@@ -130,7 +145,7 @@ def put_in_place(
 @_bin_dir
 @_prefix
 @_source
-def take_away(bin_dir: str, prefix: str, source: str | None) -> None:
+def uninstall_command(bin_dir: str, prefix: str, source: str | None) -> None:
     """Remove the plugins. Pods keep their interfaces; networks and leases stay for you to remove."""
     with _failures():
         done = install.uninstall(source or _own_bundle(), install.Places(prefix, bin_dir, ""))

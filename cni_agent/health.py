@@ -8,7 +8,7 @@ _WITHIN_S = 1.0
 
 
 def problem(path: str) -> str:
-    """Say what is wrong with the agent that listens on a path, "" if nothing."""
+    """Return the fault of the agent that listens on a path, "" if there is none."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
             connection.settimeout(_WITHIN_S)

@@ -92,7 +92,7 @@ def _remove_others(root: str, kept: set[str]) -> None:
 
 
 def _install_file(source: str, target: str, mode: int) -> bool:
-    """Replace a file if it differs; tell whether it did."""
+    """Replace a file if it differs; return whether it did."""
     with open(source, "rb") as file:
         content = file.read()
     if _content(target) == content and _mode(target) == mode:

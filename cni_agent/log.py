@@ -24,7 +24,7 @@ class Log:
         self._guard = threading.Lock()
 
     def write(self, done: Done) -> None:
-        """Tell of one invocation."""
+        """Write the line of one verb."""
         environ = done.environ
         line = {
             "time": _now(),
@@ -40,7 +40,7 @@ class Log:
         self._write(line)
 
     def complain(self, text: str) -> None:
-        """Tell of a fault of this installation."""
+        """Write a line about a fault of this installation."""
         self._write({"time": _now(), "fault": text})
 
     def _write(self, line: dict[str, Any]) -> None:

@@ -33,20 +33,20 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._verbs = Counter(
             "cni_verbs",
-            "Verbs answered, by CNI error code.",
+            "CNI verbs answered, by plugin, verb and CNI error code (0 for success).",
             ["plugin", "verb", "code"],
             registry=self.registry,
         )
         self._seconds = Histogram(
             "cni_verb_seconds",
-            "Time to answer.",
+            "Seconds from the start of a CNI verb to its answer.",
             ["plugin", "verb"],
             buckets=_BUCKETS_S,
             registry=self.registry,
         )
         self._stages = Histogram(
             "cni_stage_seconds",
-            "Time in each stage.",
+            "Seconds in each stage of a CNI verb.",
             ["verb", "stage"],
             buckets=_BUCKETS_S,
             registry=self.registry,
@@ -115,7 +115,7 @@ class _FewAtOnce(ThreadingMixIn):
             self._places.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: whoever hung up knows."""
+        """Write nothing: whoever hung up knows."""
 
 
 def _shut(request: socket.socket) -> None:
@@ -141,13 +141,17 @@ class _State:
     def collect(self) -> Iterable[Metric]:
         """Yield the metrics (prometheus_client, custom collectors)."""
         labels = ["pool", "subnet"]
-        used = GaugeMetricFamily("cni_leases", "Addresses leased.", labels=labels)
-        size = GaugeMetricFamily("cni_pool_addresses", "Addresses that can be leased.", labels=labels)
-        free = GaugeMetricFamily("cni_pool_free_addresses", "Of these, free.", labels=labels)
+        used = GaugeMetricFamily("cni_leases", "Leased addresses in the subnet.", labels=labels)
+        size = GaugeMetricFamily(
+            "cni_pool_addresses", "Addresses of the subnet that can be leased, free or not.", labels=labels
+        )
+        free = GaugeMetricFamily("cni_pool_free_addresses", "Free addresses in the subnet.", labels=labels)
         for usage in inventory.usage(self._data_dir):
             for family, value in ((used, usage.used), (size, usage.size), (free, usage.free)):
                 family.add_metric([usage.pool, usage.subnet], value)
-        parents = GaugeMetricFamily("cni_parent_users", "Pod interfaces on a parent.", labels=["parent"])
+        parents = GaugeMetricFamily(
+            "cni_parent_users", "Pod interfaces on the parent interface.", labels=["parent"]
+        )
         ledger = Ledger()
         for parent in ledger.parents():
             parents.add_metric([parent], sum(1 for _user in ledger.attachments(parent)))
@@ -162,7 +166,7 @@ def _handler(registry: CollectorRegistry, agent: str) -> type[BaseHTTPRequestHan
 
         @override
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: a line for each scrape helps nobody."""
+            """Write nothing: a line for each scrape helps nobody."""
 
         def do_GET(self) -> None:
             match self.path:

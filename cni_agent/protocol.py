@@ -133,7 +133,7 @@ def begin(connection: socket.socket, version: int) -> bool:
 
 
 def is_there(connection: socket.socket) -> bool:
-    """Tell whether the launcher still waits."""
+    """Return whether the launcher still waits."""
     poll = select.poll()
     poll.register(connection, 0)  # POLLHUP and POLLERR are always told
     return not poll.poll(0)

@@ -204,7 +204,7 @@ def _spans(started: float, ends: Sequence[StageEnded]) -> tuple[tuple[str, float
 
 
 def _gone(connection: socket.socket, request: protocol.Request) -> str:
-    """Say why an ADD is not wanted any more; other verbs are worth finishing for nobody."""
+    """Return the reason why an ADD is not wanted any more; other verbs are finished for nobody."""
     if request.environ.get("CNI_COMMAND") != "ADD" or protocol.is_there(connection):
         return ""
     return "the caller is gone"

@@ -160,7 +160,7 @@ def decode_config(stdin: bytes) -> dict[str, Any]:
 
 
 def _is_deep(document: object) -> bool:
-    """Tell whether a document is nested deeper than the functions that walk it may go."""
+    """Return whether a document is nested deeper than the functions that walk it may go."""
     level = [document]
     for _depth in range(_DEPTH_MOST):
         level = [

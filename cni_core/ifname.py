@@ -21,7 +21,7 @@ def ifname_problem(name: str) -> str:
 
 
 def is_text(value: str) -> bool:
-    """Tell whether a string can be handed to the kernel and to files: without NUL and lone surrogates."""
+    """Return whether a string can be handed to the kernel and to files: without NUL and lone surrogates."""
     try:
         return b"\0" not in value.encode()
     except UnicodeEncodeError:

@@ -96,7 +96,7 @@ _ROUTE_LIMITS = {"mtu": 32, "advmss": 32, "priority": 32, "table": 32, "scope": 
 
 
 def route_problem(route: Route) -> str:
-    """Say what no kernel takes in a route, "" if nothing."""
+    """Return the reason why no kernel would take a route, "" if there is none."""
     import ipaddress
 
     for key, bits in _ROUTE_LIMITS.items():

@@ -12,7 +12,7 @@ _ATTEMPTS = 5  # others make and remove the directory above at the same time; be
 
 
 def make_directory(path: str) -> bool:
-    """Create a directory and its parents, 0700 as they hold who runs where; tell whether it is new."""
+    """Create a directory and its parents, 0700 as they hold who runs where; return whether it is new."""
     reason = ""
     for _attempt in range(_ATTEMPTS):
         try:
@@ -107,7 +107,7 @@ def read_json(path: str) -> dict[str, Any] | None:
 
 
 def remove_file(path: str) -> bool:
-    """Remove a file; tell whether it was there."""
+    """Remove a file; return whether it was there."""
     try:
         os.unlink(path)
     except FileNotFoundError:

@@ -60,7 +60,7 @@ def by(waits: Waits) -> Iterator[None]:
 
 
 def aside() -> AbstractContextManager[None]:
-    """Return what to enter for the length of something slow: a lock of another process, a deleted link."""
+    """Return a context for a slow wait, such as for a lock of another process or a deleted link."""
     return _current().aside()
 
 

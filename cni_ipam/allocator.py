@@ -23,7 +23,7 @@ class Occupancy(Protocol):
         """Return the taken addresses of a block."""
 
     def is_taken(self, version: int, number: int) -> bool:
-        """Tell whether one address is taken."""
+        """Return whether one address is taken."""
 
     def full_blocks(self, range_set: RangeSet, group: int) -> Collection[int]:
         """Return the blocks of a group that are marked as full for a range set."""

@@ -22,7 +22,7 @@ from cni_ipam.stores import open_store
 
 _BAR = 20  # characters
 _data_dir = click.option(
-    "--data-dir", default=DATA_DIR, show_default=True, help="Where the leases are (key dataDir)."
+    "--data-dir", default=DATA_DIR, show_default=True, help="Directory of the leases (key dataDir)."
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -46,7 +46,7 @@ def _failures() -> Iterator[None]:
 
 
 @tool.command("leases")
-@click.option("--network", help="Only this network's.")
+@click.option("--network", help="Only the leases of this network.")
 @_as_json
 @_data_dir
 def leases_command(network: str | None, *, as_json: bool, data_dir: str) -> None:
@@ -122,7 +122,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 @tool.command("release")
 @click.argument("address")
-@click.option("--pool", help="Of this pool, where several have the address.")
+@click.option("--pool", help="Pool of the lease, where several pools have the address.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_data_dir
 def release_command(address: str, pool: str | None, *, yes: bool, data_dir: str) -> None:
@@ -169,7 +169,7 @@ def _release_unchanged(pool: Transaction, lease: Lease, address: str) -> None:
 @tool.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option("--from", "source", help="host-local's directory [default: /var/lib/cni/networks/<network>].")
-@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only show the leases that would be taken over.")
 def import_command(file: str, source: str | None, *, dry_run: bool) -> None:
     """Take over the leases of host-local for the network that FILE configures.
 

@@ -72,7 +72,7 @@ class AllocationRequest(NamedTuple):
 
 
 def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
-    """Return what a network's `ipam` asks for, or raise InvalidConfig with all that is wrong."""
+    """Return the request in a network's `ipam`, or raise InvalidConfig with every problem."""
     document = call.conf.get("ipam")
     if not isinstance(document, dict):
         raise InvalidConfig("IPAM config missing 'ipam' key")
@@ -140,7 +140,7 @@ def _read(
 
 
 def _name_problems(conf: Schema) -> list[str]:
-    """Return what cannot be a directory."""
+    """Return the problems of `pool` and `dataDir`, which become directories."""
     named = (
         ("pool", conf.get("pool"), place.pool_problem),
         ("dataDir", conf.get("dataDir"), place.data_dir_problem),
@@ -215,6 +215,6 @@ def _route_problems(routes: Sequence[Route]) -> list[str]:
 
 
 def needs_host_files(ipam: Mapping[str, Any]) -> bool:
-    """Tell whether a section names files outside of the state directory, which a container may not see."""
+    """Return whether a section names files outside of the state directory, which a container may not see."""
     data_dir = os.path.normpath(str(ipam.get("dataDir") or DATA_DIR))
     return bool(ipam.get("resolvConf")) or not f"{data_dir}/".startswith(f"{DATA_DIR}/")

@@ -56,13 +56,13 @@ class DiskStore:
             return work(self)
 
     def is_locked_by(self, path: str) -> bool:
-        """Tell whether a transaction holds the lock file at a path."""
+        """Return whether a transaction holds the lock file at a path."""
         with contextlib.suppress(FileNotFoundError):
             return os.path.samefile(path, f"{self.directory}/lock")
         return False
 
     def exists(self) -> bool:
-        """Tell whether anything was ever leased from the pool in this boot."""
+        """Return whether anything was ever leased from the pool in this boot."""
         return os.path.isdir(self._current)
 
     def check_writable(self) -> None:
@@ -88,7 +88,7 @@ class DiskStore:
             yield from self.taken(version, number >> BLOCK_BITS)
 
     def is_taken(self, version: int, number: int) -> bool:
-        """Tell whether one address is taken."""
+        """Return whether one address is taken."""
         directory = self._block_path(version, number >> BLOCK_BITS)
         return os.path.lexists(f"{directory}/{_text(version, number)}")
 
@@ -126,7 +126,7 @@ class DiskStore:
     # Subnets.
 
     def record(self, network: str, sets: Sequence[RangeSet]) -> bool:
-        """Record the subnets and ranges of a network that uses the pool; tell whether they are new."""
+        """Record the subnets and ranges of a network that uses the pool; return whether they are new."""
         return self.file.record(network, sets)
 
     def default_range_sets(self, network: str, *, ipv6: bool) -> tuple[RangeSet, ...]:
@@ -195,7 +195,7 @@ class DiskStore:
         return f"{self._block_path(version, number >> BLOCK_BITS)}/{_text(version, number)}"
 
     def holds(self, lease: Lease, address: str) -> bool:
-        """Tell whether an address is bound to a lease: both names are one file."""
+        """Return whether an address is bound to a lease: both names are one file."""
         try:
             return os.path.samefile(self._lease_path(address), self._own_path(lease.key))
         except FileNotFoundError:

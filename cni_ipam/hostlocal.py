@@ -106,7 +106,7 @@ def plan(found: Sequence[ForeignLease], source: Source, pool: Transaction) -> Ta
 
 
 def _is_live(lease: ForeignLease, network: str) -> bool:
-    """Tell whether a lease may be in use: made in this boot, or its sandbox, as libcni recorded it, is there.
+    """Return whether a lease may be in use: it is of this boot, or the sandbox that libcni recorded exists.
 
     The time alone would not do: a node without a battery starts with a wrong clock.
     """

@@ -41,7 +41,7 @@ class Transaction(Occupancy, Protocol):
         """Remember the address of a range set that was given last."""
 
     def record(self, network: str, sets: Sequence[RangeSet]) -> bool:
-        """Record the subnets and ranges of a network that uses the pool; tell whether they are new."""
+        """Record the subnets and ranges of a network that uses the pool; return whether they are new."""
 
     def default_range_sets(self, network: str, *, ipv6: bool) -> tuple[RangeSet, ...]:
         """Return the subnets chosen for a network that names none; raises PoolExhausted."""
@@ -50,7 +50,7 @@ class Transaction(Occupancy, Protocol):
         """Describe each subnet that overlaps one of another pool: addresses may be given twice."""
 
     def is_locked_by(self, path: str) -> bool:
-        """Tell whether the transaction holds the lock file at a path."""
+        """Return whether the transaction holds the lock file at a path."""
 
     def check_writable(self) -> None:
         """Raise IoFailure if nothing can be leased."""
@@ -64,7 +64,7 @@ class LeaseStore(Protocol):
         """The pool."""
 
     def exists(self) -> bool:
-        """Tell whether anything was ever leased from the pool."""
+        """Return whether anything was ever leased from the pool."""
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
         """Run a function on the pool, whole or not at all; raises TryAgainLater after a deadline.
@@ -76,4 +76,4 @@ class LeaseStore(Protocol):
         """Return the lease of an attachment, None if it has none; outside of a transaction."""
 
     def holds(self, lease: Lease, address: str) -> bool:
-        """Tell whether an address, in CIDR form, is bound to a lease."""
+        """Return whether an address, in CIDR form, is bound to a lease."""

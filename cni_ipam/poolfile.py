@@ -27,7 +27,7 @@ def pools(data_dir: str) -> list[str]:
 
 
 def overlap(one: Network, other: Network) -> bool:
-    """Tell whether two subnets have an address in common."""
+    """Return whether two subnets have an address in common."""
     return one.version == other.version and one.overlaps(other)
 
 
@@ -48,7 +48,7 @@ class PoolFile:
         self._write({**self._read(), "chosen": chosen}, durable=True)
 
     def record(self, network: str, sets: Sequence[RangeSet]) -> bool:
-        """Record the subnets and ranges of a network that uses the pool; tell whether they are new."""
+        """Record the subnets and ranges of a network that uses the pool; return whether they are new."""
         subnets = sorted({str(item.subnet) for range_set in sets for item in range_set.ranges})
         digest = [range_set.identity for range_set in sets]
         document = self._read()
@@ -62,7 +62,7 @@ class PoolFile:
         return True
 
     def ranges(self, subnet: Network) -> list[Interval]:
-        """Return what may be given out of a subnet, sorted; where networks share the pool, to any of them."""
+        """Return the intervals of a subnet that any network of the pool may be given, sorted."""
         found: set[Interval] = set()
         for entry in self._read().get("networks", {}).values():
             for text in entry["ranges"]:

@@ -49,11 +49,11 @@ class Range(NamedTuple):
         return f"{to_address(self.version, first)}-{to_address(self.version, last)}"
 
     def free_intervals(self) -> Iterator[Interval]:
-        """Yield what may be given out, in order."""
+        """Yield the addresses that may be given, as intervals, in order."""
         return gaps(self.first, self.last, self.reserved)
 
     def reserved_as(self, number: int) -> str:
-        """Say why an address of the subnet is never given, "" if it may be."""
+        """Return the reason why an address of the subnet is never given, "" if there is none."""
         if self.gateway and number == int(ipaddress.ip_address(self.gateway)):
             return "is subnet's gateway"
         if number in edges(self.subnet):
@@ -63,7 +63,7 @@ class Range(NamedTuple):
         return ""
 
     def holds(self, number: int) -> bool:
-        """Tell whether an address lies in the subnet."""
+        """Return whether an address lies in the subnet."""
         return int(self.subnet.network_address) <= number <= int(self.subnet.broadcast_address)
 
 
@@ -144,7 +144,7 @@ def merge(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def gaps(first: int, last: int, holes: Sequence[Interval]) -> Iterator[Interval]:
-    """Yield what is left of an interval without holes that are sorted and disjoint."""
+    """Yield the parts of an interval between holes that are sorted and disjoint."""
     low = first
     for hole_first, hole_last in clip(holes, first, last):
         if low < hole_first:

@@ -5,7 +5,7 @@ from cni_core.result import DNS
 
 
 def read_resolv_conf(path: str) -> DNS:
-    """Return what a resolv.conf says, or raise IoFailure."""
+    """Return the settings in a resolv.conf, or raise IoFailure."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return parse_resolv_conf(file.read())

@@ -46,7 +46,7 @@ class Announcement:
 def announcement(
     sandbox: Sandbox, ifname: str, mac: str, addresses: Sequence[str], count: int
 ) -> Announcement | None:
-    """Return what announces each address, in CIDR form, so many times; None if there is nothing to say."""
+    """Return the announcement of each address, in CIDR form, `count` times; None without addresses."""
     hardware = bytes.fromhex(mac.replace(":", ""))
     frames = [_frame(hardware, address.partition("/")[0]) for address in addresses]
     if not frames or count == 0:

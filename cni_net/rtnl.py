@@ -108,7 +108,7 @@ class Rtnl:
         return sorted(found, key=lambda route: route.priority)
 
     def supports(self, kind: str) -> bool:
-        """Tell whether the kernel can make links of a kind, loading its module if it has to.
+        """Return whether the kernel can make links of a kind, loading its module if it has to.
 
         Raises LinkFailure without the right to make links, since the kernel then does not say.
         """
@@ -174,8 +174,8 @@ def _change_failed(operation: Operation, error: KernelError) -> CniError:
         case Rename(_, name, _), errno.EEXIST:
             return InterfaceExists(f"add interface {name}: the name is taken in the sandbox")
         case CreateChild(parent=parent), errno.EBUSY:
-            why = "the device serves another driver, such as a bridge, bond, macvlan or ipvlan"
-            return ParentConflict(f"{msg}: {why}, that is no network of ours on {parent.name}")
+            why = "the device serves another driver: a bridge, bond, macvlan or ipvlan outside of cni-vlan"
+            return ParentConflict(f"{msg}: {why} holds {parent.name}")
         case SetUp(_, name), errno.EADDRINUSE:
             return ParentConflict(f"{msg}: its MAC address is in use on the parent of {name}")
         case _, errno.EOPNOTSUPP:

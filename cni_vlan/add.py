@@ -49,7 +49,7 @@ def add(call: Call, context: Context) -> Result:
 
 
 def _record(call: Call, attachment: Attachment) -> AttachmentRecord:
-    """Return what is recorded of the attachment before it exists."""
+    """Return the record of the attachment, as it is before the attachment exists."""
     return AttachmentRecord(
         call.key,
         call.network,
@@ -109,7 +109,7 @@ def _delete_link(rtnl: Rtnl, link: Link) -> None:
 def _addresses(
     attachment: Attachment, call: Call, context: Context, previous: Result | None, undo: Undo
 ) -> Result:
-    """Return what IPAM gave; without IPAM, what a plugin before us in the chain was given."""
+    """Return the result of IPAM; without IPAM, that of the plugin before us in the chain."""
     ipam = attachment.ipam
     if ipam is None:
         return previous or Result()

@@ -18,7 +18,9 @@ from cni_vlan.node import HeldLease, ParentUse
 
 SOCKET = "/run/cni-vlan/agent.sock"
 _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
-_conf_dir = click.option("--conf-dir", default=CONF_DIR, show_default=True, help="Where the networks are.")
+_conf_dir = click.option(
+    "--conf-dir", default=CONF_DIR, show_default=True, help="Directory of the network configurations."
+)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -38,20 +40,20 @@ def tool() -> None:
     """
 
 
-@tool.command()
+@tool.command("validate")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @click.pass_obj
-def validate(ipam: IpamTools, files: tuple[str, ...]) -> None:
-    """Say everything that is wrong with the network configurations in FILES (.conf or .conflist)."""
+def validate_command(ipam: IpamTools, files: tuple[str, ...]) -> None:
+    """Check the network configurations in FILES (.conf or .conflist), and list every problem."""
     read = [netdir.read(file, ipam.parsers) for file in files]
     for file in read:
-        _tell_of(file)
+        _report(file)
     wrong = sum(not file.attachments for file in read)
     if wrong:
         raise click.ClickException(f"{wrong} of {len(files)} files are not valid")
 
 
-def _tell_of(file: NetworkFile) -> None:
+def _report(file: NetworkFile) -> None:
     for text in file.problems:
         click.echo(f"{file.path}: {text}", err=True)
     for text in file.warnings:
@@ -64,8 +66,10 @@ def _tell_of(file: NetworkFile) -> None:
 
 @tool.command("convert")
 @click.argument("file", type=click.File())
-@click.option("--out-dir", type=click.Path(file_okay=False), help="Write a .conflist for each network there.")
-def translate(file: TextIO, out_dir: str | None) -> None:
+@click.option(
+    "--out-dir", type=click.Path(file_okay=False), help="Directory to write a .conflist per network to."
+)
+def convert_command(file: TextIO, out_dir: str | None) -> None:
     """Convert FILE (or - for stdin) into a network list for cni-vlan.
 
     FILE is the output of `docker network inspect NETWORK...`, or a configuration of the reference plugins
@@ -100,11 +104,11 @@ def _put(network: dict[str, Any], directory: str | None) -> None:
     click.echo(f"wrote {path}")
 
 
-@tool.command()
+@tool.command("networks")
 @_conf_dir
 @_as_json
 @click.pass_obj
-def networks(ipam: IpamTools, conf_dir: str, *, as_json: bool) -> None:
+def networks_command(ipam: IpamTools, conf_dir: str, *, as_json: bool) -> None:
     """Show the networks on this node: parents, VLANs, pods, addresses."""
     try:
         with open_rtnl() as rtnl:
@@ -129,11 +133,11 @@ def _parent_json(parent: ParentUse) -> dict[str, Any]:
 
 @tool.command("doctor")
 @_conf_dir
-@click.option("--agent", default=SOCKET, show_default=True, help="Where the agent listens.")
+@click.option("--agent", default=SOCKET, show_default=True, help="Socket of the agent.")
 @_as_json
 @click.pass_obj
-def look_over(ipam: IpamTools, conf_dir: str, agent: str, *, as_json: bool) -> None:
-    """Look this node over, and say what to do about what is wrong. Changes nothing.
+def doctor_command(ipam: IpamTools, conf_dir: str, agent: str, *, as_json: bool) -> None:
+    """Check this node and give advice on each problem. Changes nothing.
 
     The exit status is 1 if something fails; warnings do not count.
     """

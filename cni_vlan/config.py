@@ -64,7 +64,7 @@ class Schema(TypedDict, total=False):
 
 
 def parse(call: Call, warn: Callable[[str], None]) -> Attachment:
-    """Return what a network's configuration asks for, or raise InvalidConfig with all that is wrong."""
+    """Return the attachment that a configuration describes, or raise InvalidConfig with every problem."""
     conf = load(Schema, call.conf, "", warn)
     problems = _number_problems(conf)
     claim = _claim(conf, problems)
@@ -143,7 +143,7 @@ def _parent(conf: Schema, call: Call, driver: str, problems: list[str]) -> Paren
 
 
 def _level_problems(level: Parent) -> list[str]:
-    """Return what cannot work whatever the node: a VLAN id out of range, a name too long."""
+    """Return the problems that no node can solve: a VLAN id out of range, a name too long."""
     if isinstance(level, Vlan):
         if level.vlan_id not in VLAN_IDS:
             return [f"vlan {level.vlan_id} on {level.uplink.name}: a VLAN id is 1 to 4094"]

@@ -82,7 +82,7 @@ def _subnet(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _containers(containers: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
-    """Tell which addresses containers have now: a pod gets one of them only if it asks for it."""
+    """Return a note on the addresses that containers have now: a pod gets one only on request."""
     return [
         f"container {container.get('Name')} has {address}: to keep it, ask for it by the capability ips"
         for container in containers.values()

@@ -83,7 +83,7 @@ def _delete_child(call: Call, context: Context) -> None:
 
 
 def _is_ours(link: Link, call: Call) -> bool:
-    """Tell our child from another's.
+    """Return whether a link is the child that our ADD made.
 
     One without a mark is ours under its temporary name, or if a result that the runtime kept has it: one that
     a reference plugin made, before the network's type was changed.

@@ -55,7 +55,7 @@ class Subject(NamedTuple):
 
 
 def examine(subject: Subject) -> list[Finding]:
-    """Return what was found, in the order in which things depend on each other."""
+    """Return the findings, in the order in which things depend on each other."""
     checks = (kernel, configurations, uplinks, sharing, parents, sandboxes, agent)
     return [finding for check in checks for finding in check(subject)]
 
@@ -82,7 +82,7 @@ def _kinds(attachment: Attachment) -> Iterator[str]:
 
 
 def configurations(subject: Subject) -> Iterator[Finding]:
-    """Tell what is wrong with each file."""
+    """Find the problems of each configuration file."""
     if not subject.files:
         yield Finding(
             Verdict.WARN, "networks", "no file configures one", "write one: docs/quickstart.md has examples"
@@ -174,7 +174,7 @@ def sandboxes(subject: Subject) -> Iterator[Finding]:
 
 
 def _is_gone(network: str, key: AttachmentKey, sandbox: str) -> bool:
-    """Tell whether a namespace is not there any more, by our record or, of an earlier version's, libcni's."""
+    """Return whether a recorded namespace is gone; libcni's record counts where ours is of version 1."""
     path = sandbox or libcni.sandbox_of(network, key.container_id, key.ifname)
     return bool(path) and not os.path.exists(str(path))
 

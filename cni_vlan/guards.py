@@ -12,7 +12,7 @@ from cni_vlan.parents import Isolated, Vlan
 
 
 def sharing_conflict(wanted: Claim, present: Claim) -> str:
-    """Say why two claims cannot share a parent, "" if they can."""
+    """Return the reason why two claims cannot share a parent, "" if they can."""
     if wanted.driver != present.driver:
         return "macvlan and ipvlan cannot share a parent"
     if wanted.driver == "ipvlan" and wanted != present:
@@ -44,13 +44,13 @@ def check_is_vlan(parent: Vlan, link: Link, uplink: Link | None) -> None:
 
 
 def is_same_vlan(vlan: CreateVlan, link: Link) -> bool:
-    """Tell whether a link is the VLAN that was to be created, under whatever name."""
+    """Return whether a link is the VLAN that was to be created, under whatever name."""
     same = (link.vlan_id, link.vlan_protocol) == (vlan.vlan_id, vlan.protocol)
     return same and _is_vlan_on(vlan.uplink, link)
 
 
 def _is_vlan_on(uplink: Link | None, link: Link) -> bool:
-    """Tell whether a link is a VLAN on another; an index of another namespace says nothing."""
+    """Return whether a link is a VLAN on another; an index of another namespace says nothing."""
     on_it = uplink is not None and not link.parent_elsewhere and link.parent_index == uplink.ifindex
     return link.kind == "vlan" and on_it
 

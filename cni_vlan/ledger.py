@@ -185,7 +185,7 @@ class Ledger:
         statefile.remove_directory(self._path("networks", network))
 
     def find(self, network: str, key: AttachmentKey) -> Announced | None:
-        """Return what a network's index says of an attachment, None if it says nothing."""
+        """Return an attachment's entry in its network's index, None if there is none."""
         path = self._path("networks", network, statefile.file_name(key.text))
         try:
             parts = os.readlink(path).split("/")
@@ -221,11 +221,11 @@ class Ledger:
             yield AttachmentKey.parse(str(document.get("key", name)))
 
     def has_users(self, parent: str) -> bool:
-        """Tell whether a parent carries any attachment, at a cost that does not grow with them."""
+        """Return whether a parent carries any attachment, at a cost that does not grow with them."""
         return self._occupied(parent, "users")
 
     def has_vlans(self, parent: str) -> bool:
-        """Tell whether a VLAN parent of ours is stacked on this one."""
+        """Return whether a VLAN parent of ours is stacked on this one."""
         return self._occupied(parent, "vlans")
 
     def _occupied(self, parent: str, part: str) -> bool:

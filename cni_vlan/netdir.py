@@ -62,7 +62,7 @@ def _problems(conf: dict[str, Any], ipam: Parsers, warnings: list[str]) -> Itera
 
 
 def _ipam_parser(conf: Mapping[str, object], ipam: Parsers) -> Sequence[Parser]:
-    """Return what parses the IPAM part, if it is ours to judge."""
+    """Return the parser of the IPAM section, if that plugin is ours."""
     section = conf.get("ipam")
     kind = section.get("type") if isinstance(section, dict) else None
     return [ipam[kind]] if isinstance(kind, str) and kind in ipam else []

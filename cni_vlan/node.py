@@ -32,7 +32,7 @@ class NodeState(NamedTuple):
         return sorted(found, key=lambda record: (record.pod, record.key))
 
     def carries_vlans(self, parent: str) -> bool:
-        """Tell whether a parent of ours stands on a parent."""
+        """Return whether a parent of ours stands on a parent."""
         return any(record.uplink == parent for record in self.parents.values())
 
     def addresses(self, record: AttachmentRecord) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ def take(host: Host, attachment: Attachment, record: AttachmentRecord) -> Link:
 
 
 def _observe(host: Host, wanted: Parent) -> dict[str, Seen]:
-    """Return what there is of each level."""
+    """Return the link and the record of each level."""
     return {
         level.name: Seen(
             host.rtnl.find_link(name=level.name),

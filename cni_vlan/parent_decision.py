@@ -112,12 +112,12 @@ def base_mtu(steps: Sequence[Step]) -> Link | None:
 
 
 def is_ours(link: Link) -> bool:
-    """Tell a link that bears our mark."""
+    """Return whether a link bears our mark."""
     return link.alias.startswith(PARENT_ALIAS)
 
 
 def is_ours_to_delete(record: ParentRecord, link: Link) -> bool:
-    """Tell a link of ours from one that took its name; one that is still being created has no mark yet."""
+    """Return whether we may delete a link. One that is still being created has no mark yet."""
     if record.link == CREATING and not link.alias:
         return link.kind in {"vlan", "dummy"}
     return record.link in {OURS, CREATING} and is_ours(link)

@@ -114,12 +114,12 @@ def resolve_auto(parent: Parent, default: str) -> Parent:
 
 
 def is_auto(parent: Parent) -> bool:
-    """Tell whether the parent stands on the interface of the default route."""
+    """Return whether the parent stands on the interface of the default route."""
     return lowest(parent).name == AUTO
 
 
 def lowest(parent: Parent) -> Parent:
-    """Return what a parent stands on in the end."""
+    """Return the lowest level of a parent."""
     return lowest(parent.uplink) if isinstance(parent, Vlan) else parent
 
 

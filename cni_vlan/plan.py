@@ -119,7 +119,7 @@ def _gateway(ips: Sequence[IPConfig], route: Route) -> str:
 
 
 def _reachable(gateway: str, ips: Sequence[IPConfig]) -> bool:
-    """Tell whether the kernel finds a gateway through an address of the link."""
+    """Return whether the kernel finds a gateway through an address of the link."""
     address = ipaddress.ip_address(gateway)
     if address.version == 6 and address.is_link_local:  # noqa: PLR2004 - the IP version
         return True

@@ -92,7 +92,7 @@ def _address_mismatches(ips: Sequence[IPConfig], index: int, addresses: Sequence
 
 
 def _matches(route: Route, entry: RouteEntry, oif: int) -> bool:
-    """Tell whether an entry is the route; a field that the result leaves open matches anything.
+    """Return whether an entry is the route; a field that the result leaves open matches anything.
 
     The table too: sbr, chained after us, moves routes to tables of its own and leaves the result as it was.
     """

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 import click
 
 from cni_agent import health, install, systemd
+from cni_agent.listener import Listener, listen
 from cni_agent.log import Log
 from cni_agent.memory import share_one_arena
 from cni_agent.metrics import Metrics
 from cni_agent.preload import preloaded
-from cni_agent.server import Done, Listener, Server, listen
+from cni_agent.server import Done, Server
 from cni_core.errors import CniError
 from cni_net import sysctl
 

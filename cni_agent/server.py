@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from cni_agent import protocol, turn
 from cni_agent.decline import declines
+from cni_agent.listener import Listener
 from cni_agent.workers import Workers
 from cni_core import boot, plugin
 from cni_core.call import Call
@@ -30,7 +31,6 @@ _TIDY_EVERY = 256  # invocations
 _RECEIVE_S = 10.0
 _BEGIN_S = 15.0  # with _RECEIVE_S less than the launcher waits for a word
 _SEND_S = 10.0
-_BACKLOG = 4096
 _DRAIN_MS = 50
 _NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -51,7 +51,7 @@ class Server:
 
     def __init__(
         self,
-        listener: "Listener",
+        listener: Listener,
         loaders: Loaders,
         tell: Callable[[Done], None],
         complain: Callable[[str], None],
@@ -208,37 +208,6 @@ def _gone(connection: socket.socket, request: protocol.Request) -> str:
     if request.environ.get("CNI_COMMAND") != "ADD" or protocol.is_there(connection):
         return ""
     return "the caller is gone"
-
-
-class Listener:
-    """A socket that is listened on; on a path, unless systemd made it."""
-
-    def __init__(self, listening: socket.socket, path: str = "") -> None:
-        self.socket = listening
-        self.is_own = bool(path)
-        self.path = path or str(listening.getsockname())
-        self._inode = os.stat(path).st_ino if path else 0
-
-    def leave(self) -> None:
-        """Be found no more, unless another agent is found there already; systemd's socket stays its own."""
-        with contextlib.suppress(FileNotFoundError):
-            if self.is_own and os.stat(self.path).st_ino == self._inode:
-                os.unlink(self.path)
-
-
-def listen(path: str) -> Listener:
-    """Listen on a path, in a directory that only root may enter, instead of an agent before."""
-    directory = os.path.dirname(path)
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    os.chmod(directory, 0o700)  # whoever made it
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    # A container's processes have the same ids each time: one that was killed here left its name.
-    temporary = f"{path}.{os.urandom(4).hex()}"
-    listening.bind(temporary)
-    os.chmod(temporary, 0o600)
-    listening.listen(_BACKLOG)
-    os.rename(temporary, path)
-    return Listener(listening, path)
 
 
 def _peer(connection: socket.socket) -> int:

@@ -4,13 +4,11 @@ The rules are those of the reference library (containernetworking/cni, pkg/skel 
 runtime gets the same answers: which variables a verb needs, which names are valid, which version allows it.
 """
 
-import json
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from cni_core.document import NAME, decode_config, section
 from cni_core.errors import (
-    DecodingFailure,
     IncompatibleVersion,
     InvalidConfig,
     InvalidEnvironment,
@@ -26,11 +24,7 @@ _REQUIRED = {
     "STATUS": ("CNI_PATH",),
 }
 _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
-_DEPTH_MOST = 100
 _KNOWN_ARGS = frozenset({"IgnoreUnknown", "IP", "GATEWAY", "MAC"})
-# How JSON spells NUL and surrogates; a pair of those is one character, and stays it.
-_NO_TEXT = re.compile(rb"\\u(0000|[dD][89a-fA-F])")
 
 
 class AttachmentKey(NamedTuple):
@@ -131,62 +125,12 @@ def _check_environment(command: str, environ: Mapping[str, str]) -> None:
     missing = [name for name in _REQUIRED[command] if not environ.get(name)]
     if missing:
         raise InvalidEnvironment(f"required env variables [{','.join(missing)}] missing")
-    if "CNI_CONTAINERID" in _REQUIRED[command] and not _NAME.fullmatch(environ["CNI_CONTAINERID"]):
+    if "CNI_CONTAINERID" in _REQUIRED[command] and not NAME.fullmatch(environ["CNI_CONTAINERID"]):
         raise InvalidEnvironment("invalid characters in containerID", environ["CNI_CONTAINERID"])
     if "CNI_IFNAME" in _REQUIRED[command]:
         problem = ifname_problem(environ["CNI_IFNAME"])
         if problem:
             raise InvalidEnvironment(f"interface name {problem}", environ["CNI_IFNAME"])
-
-
-def decode_config(stdin: bytes) -> dict[str, Any]:
-    """Return the network configuration, with a valid name, or raise the error for what is wrong."""
-    try:
-        conf = json.loads(stdin)
-    except (ValueError, RecursionError) as error:
-        raise DecodingFailure(f"decode network configuration on stdin: {error}") from error
-    if not isinstance(conf, dict):
-        raise DecodingFailure("decode network configuration on stdin: not a JSON object")
-    if stdin.count(b"[") + stdin.count(b"{") > _DEPTH_MOST and _is_deep(conf):
-        raise DecodingFailure(f"decode network configuration on stdin: nested over {_DEPTH_MOST} levels deep")
-    if _NO_TEXT.search(stdin):
-        conf = {_as_text(key): _as_text(value) for key, value in conf.items()}
-    name = conf.get("name")
-    if name is None or name == "":
-        raise InvalidConfig("missing network name")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InvalidConfig("invalid characters found in network name", str(name))
-    return conf
-
-
-def _is_deep(document: object) -> bool:
-    """Return whether a document is nested deeper than the functions that walk it may go."""
-    level = [document]
-    for _depth in range(_DEPTH_MOST):
-        level = [
-            item
-            for each in level
-            if isinstance(each, list | dict)
-            for item in (each.values() if isinstance(each, dict) else each)
-            if isinstance(item, list | dict)
-        ]
-    return bool(level)
-
-
-def _as_text(value: Any) -> Any:  # noqa: ANN401 - JSON from anyone
-    """Return a document with U+FFFD in place of what no file or link can be named by: NUL, lone surrogates.
-
-    Replaced, not refused: a DEL of such a configuration has to succeed, and an ADD is told by the name.
-    """
-    match value:
-        case str():
-            return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        case list():
-            return [_as_text(item) for item in value]
-        case dict():
-            return {_as_text(key): _as_text(item) for key, item in value.items()}
-        case _:
-            return value
 
 
 def version_of(conf: Mapping[str, Any]) -> str:
@@ -227,15 +171,6 @@ def parse_args(text: str) -> dict[str, str]:
     if unknown and ignore not in {"1", "true"}:
         raise InvalidEnvironment(f"CNI_ARGS: unknown keys {', '.join(unknown)}")
     return args
-
-
-def section(document: object, *keys: str) -> Any:  # noqa: ANN401 - JSON from anyone
-    """Walk into nested JSON objects; None where a key is absent or something is no object."""
-    for key in keys:
-        if not isinstance(document, dict):
-            return None
-        document = document.get(key)
-    return document
 
 
 def valid_attachments(conf: Mapping[str, Any]) -> set[AttachmentKey] | None:

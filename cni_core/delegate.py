@@ -14,7 +14,8 @@ from cni_core import waiting
 from cni_core.call import Call
 from cni_core.context import Context
 from cni_core.errors import CniError, DelegateError, DelegateFailed
-from cni_core.result import Result, parse_result
+from cni_core.result import Result
+from cni_core.result_json import parse_result
 
 if TYPE_CHECKING:
     from subprocess import Popen

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cni_core import statefile
-from cni_core.call import decode_config
+from cni_core.document import decode_config
 from cni_core.errors import InvalidConfig
 
 

@@ -1,26 +1,24 @@
 """The protocol shell: one call in, one JSON document and an exit status out.
 
-The only module that reads the process's environment and stdin and writes its stdout. What a process reads and
-writes are parameters of `run`, so that a long-lived server and the tests run the very same code.
+The inputs and outputs of a process are parameters of `run`, so that a long-lived server and the tests run
+the very same code; cni_core.process has those of a process of its own.
 """
 
 import contextlib
 import json
 import os
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from types import FrameType
 from typing import Any, NamedTuple
 
-from cni_core import boot, statefile, waiting
+from cni_core import statefile, waiting
 from cni_core.call import Call, read_call
 from cni_core.context import Commands, Context, Loaders
 from cni_core.errors import CniError, IoFailure, TryAgainLater
 from cni_core.events import Finished, StageEnded
 from cni_core.lock import locked_while_needed
-from cni_core.result import LATEST, SUPPORTED, render_result
+from cni_core.result import LATEST, SUPPORTED
+from cni_core.result_json import render_result
 from cni_core.waiting import Waits
 
 _LOCKS_S = 80.0  # for all locks of a call; the launcher waits 100
@@ -56,7 +54,11 @@ def run(name: str, load: Callable[[], Commands], edges: Edges, delegates: Loader
             edges.answer(0, "")
         return 0
     if command == "VERSION":
-        return _answer(edges, 0, {"cniVersion": LATEST, "supportedVersions": list(SUPPORTED)})
+        return answer(edges, 0, {"cniVersion": LATEST, "supportedVersions": list(SUPPORTED)})
+    return _run_verb(name, load, edges, delegates)
+
+
+def _run_verb(name: str, load: Callable[[], Commands], edges: Edges, delegates: Loaders) -> int:
     events: list[object] = []
     context = Context(
         lambda text: _warn(edges, name, text),
@@ -153,11 +155,11 @@ def _dispatch(commands: Commands, call: Call, context: Context) -> None:
 
 def _fail(edges: Edges, error: CniError, call: Call | None) -> int:
     """Answer with an error; return its code."""
-    _answer(edges, 1, error.to_json(call.cni_version if call else LATEST))
+    answer(edges, 1, error.to_json(call.cni_version if call else LATEST))
     return error.code
 
 
-def _answer(edges: Edges, status: int, document: dict[str, Any]) -> int:
+def answer(edges: Edges, status: int, document: dict[str, Any]) -> int:
     """Answer where nothing is to be undone if nobody hears it."""
     with contextlib.suppress(OSError):
         edges.answer(status, _text(document))
@@ -170,87 +172,3 @@ def _text(document: dict[str, Any]) -> str:
 
 def _warn(edges: Edges, name: str, text: str) -> None:
     edges.write_stderr(f"{name}: {text}\n")
-
-
-def run_detached(callback: Callable[[], None]) -> None:
-    """Run a callback in a child that holds none of our pipes, for a runtime waits until they close."""
-    if os.fork():
-        return
-    try:
-        os.setsid()
-        null = os.open(os.devnull, os.O_RDWR)
-        for descriptor in range(3):
-            os.dup2(null, descriptor)
-        callback()
-    finally:
-        os._exit(0)
-
-
-def _read_stdin() -> bytes:
-    try:
-        return sys.stdin.buffer.read()
-    except (OSError, AttributeError) as error:  # AttributeError: started with stdin closed
-        raise IoFailure(f"error reading from stdin: {error}") from error
-
-
-def _write_stdout(_status: int, text: str) -> None:
-    data = text.encode(errors="backslashreplace")
-    while data:
-        data = data[os.write(1, data) :]
-
-
-def _write_stderr(text: str) -> None:
-    if sys.stderr is not None:  # started with it closed
-        sys.stderr.write(text)
-
-
-class _Ending:
-    """What SIGTERM does to a one-shot: it ends, or, once it has begun, gives up at its next wait."""
-
-    def __init__(self) -> None:
-        self._has_begun = False
-        self._reason = ""
-
-    def reason(self) -> str:
-        return self._reason
-
-    def begin(self) -> None:
-        self._has_begun = True
-
-    def on_signal(self, _signal: int, _frame: FrameType | None) -> None:
-        self._reason = "stopped by SIGTERM before the end"
-        if not self._has_begun:
-            raise TryAgainLater(self._reason)
-
-
-def main(
-    name: str,
-    load: Callable[[], Commands],
-    delegates: Loaders,
-    command_line: Callable[[], object],
-    hear: Callable[[object, Call | None, Context], object] = lambda _event, _call, _context: None,
-) -> int:
-    """Run this process as a plugin, or, called by a person with arguments, as a command-line tool.
-
-    A SIGTERM becomes an error, so that undo still happens.
-    """
-    if not os.environ.get("CNI_COMMAND") and len(sys.argv) > 1:
-        command_line()
-        return 0
-    if sys.stdout is None and os.environ["CNI_COMMAND"] == "ADD":
-        return 1  # started with it closed: nobody would learn of what was attached
-    ending = _Ending()
-
-    def read_stdin() -> bytes:
-        data = _read_stdin()
-        ending.begin()
-        return data
-
-    edges = Edges(os.environ, read_stdin, _write_stdout, _write_stderr, hear, waits=Waits(gone=ending.reason))
-    signal.signal(signal.SIGTERM, ending.on_signal)
-    try:
-        boot.agree()
-        return run(name, load, edges, delegates)
-    except TryAgainLater as error:  # of the signal, where nothing has begun
-        _answer(edges, 1, error.to_json(LATEST))
-        return 1

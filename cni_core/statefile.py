@@ -133,6 +133,22 @@ def remove_directory(path: str) -> None:
         os.rmdir(path)
 
 
+def remove_tree(path: str, budget: int) -> int:
+    """Remove files and directories below a path, at most as many as the budget; return what is left of it."""
+    for name in list_directory(path):
+        if budget <= 0:
+            return 0
+        child = os.path.join(path, name)
+        if os.path.isdir(child) and not os.path.islink(child):
+            budget = remove_tree(child, budget)
+        else:
+            with contextlib.suppress(IoFailure):  # the next call tries again
+                remove_file(child)
+            budget -= 1
+    remove_directory(path)
+    return budget - 1
+
+
 def file_name(key: str) -> str:
     """Return a key as a file name; one longer than a name may be is cut and told apart by its hash."""
     if len(key) <= 200:  # noqa: PLR2004 - NAME_MAX is 255 bytes, and keys are ASCII

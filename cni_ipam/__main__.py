@@ -1,6 +1,6 @@
 """The entry point of cni-ipam."""
 
-from cni_core import plugin
+from cni_core import process
 from cni_core.context import Commands
 
 
@@ -20,7 +20,7 @@ def command_line() -> None:
 
 def main() -> int:
     """Run this process as cni-ipam."""
-    return plugin.main("cni-ipam", load_commands, {}, command_line)
+    return process.main("cni-ipam", load_commands, {}, command_line)
 
 
 if __name__ == "__main__":

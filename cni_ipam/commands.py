@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from cni_core.call import Call, valid_attachments
 from cni_core.context import Context
 from cni_core.errors import CheckFailed, CniError, InvalidConfig, NotAvailable
-from cni_core.result import DNS, IPConfig, Result, Route, parse_result
+from cni_core.result import DNS, IPConfig, Result, Route
+from cni_core.result_json import parse_result
 from cni_ipam import leasing
 from cni_ipam.lease_store import LeaseStore
 from cni_ipam.leasing import Tenant

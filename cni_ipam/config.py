@@ -9,10 +9,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
-from cni_core.call import Call, section
+from cni_core.call import Call
+from cni_core.document import section
 from cni_core.errors import InvalidConfig
 from cni_core.netconf import DnsKeys, load
-from cni_core.result import DNS, Route, parse_dns, parse_route, route_problem
+from cni_core.result import DNS, Route
+from cni_core.result_json import parse_dns, parse_route, route_problem
 from cni_ipam import place
 from cni_ipam.place import DATA_DIR, Place
 from cni_ipam.ranges import RangeSet

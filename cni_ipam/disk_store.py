@@ -14,8 +14,7 @@ to the disk.
 import contextlib
 import os
 import re
-import socket
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
 from cni_core import statefile
@@ -25,6 +24,7 @@ from cni_core.errors import IoFailure
 from cni_core.lock import locked
 from cni_ipam import defaults
 from cni_ipam import lease as lease_text
+from cni_ipam.addresses import address_text, numbers_of, parse_address
 from cni_ipam.allocator import BLOCK_BITS, GROUP_BITS
 from cni_ipam.lease import Lease
 from cni_ipam.lease_store import Transaction
@@ -74,33 +74,33 @@ class DiskStore:
     # Occupancy, as cni_ipam.allocator asks for it.
 
     def _block_path(self, version: int, block: int) -> str:
-        return f"{self._current}/leases/{_text(version, block << BLOCK_BITS)}"
+        return f"{self._current}/leases/{address_text(version, block << BLOCK_BITS)}"
 
     def taken(self, version: int, block: int) -> Collection[int]:
         """Return the taken addresses of a block."""
         names = statefile.list_directory(self._block_path(version, block))
-        return set(_numbers(version, names))
+        return set(numbers_of(version, names))
 
     def all_taken(self, version: int) -> Iterator[int]:
         """Yield every taken address of an IP version."""
         directory = f"{self._current}/leases"
-        for number in _numbers(version, statefile.list_directory(directory)):
+        for number in numbers_of(version, statefile.list_directory(directory)):
             yield from self.taken(version, number >> BLOCK_BITS)
 
     def is_taken(self, version: int, number: int) -> bool:
         """Return whether one address is taken."""
         directory = self._block_path(version, number >> BLOCK_BITS)
-        return os.path.lexists(f"{directory}/{_text(version, number)}")
+        return os.path.lexists(f"{directory}/{address_text(version, number)}")
 
     def _full_path(self, version: int, identity: str, group: int) -> str:
-        first = _text(version, group << (BLOCK_BITS + GROUP_BITS))
+        first = address_text(version, group << (BLOCK_BITS + GROUP_BITS))
         return f"{self._current}/full/{identity}/{first}"
 
     def full_blocks(self, range_set: RangeSet, group: int) -> Collection[int]:
         """Return the blocks of a group that are marked as full for a range set."""
         version = range_set.version
         names = statefile.list_directory(self._full_path(version, range_set.identity, group))
-        return {number >> BLOCK_BITS for number in _numbers(version, names)}
+        return {number >> BLOCK_BITS for number in numbers_of(version, names)}
 
     def mark_full(self, range_set: RangeSet, blocks: Sequence[int]) -> None:
         """Mark blocks as full for a range set."""
@@ -110,7 +110,7 @@ class DiskStore:
     def _mark_full(self, version: int, identity: str, block: int) -> None:
         directory = self._full_path(version, identity, block >> GROUP_BITS)
         statefile.make_directory(directory)
-        name = _text(version, block << BLOCK_BITS)
+        name = address_text(version, block << BLOCK_BITS)
         try:
             os.close(os.open(f"{directory}/{name}", os.O_CREAT | os.O_WRONLY, 0o600))
         except OSError as error:
@@ -118,7 +118,7 @@ class DiskStore:
 
     def _unmark(self, version: int, number: int) -> None:
         block = number >> BLOCK_BITS
-        name = _text(version, block << BLOCK_BITS)
+        name = address_text(version, block << BLOCK_BITS)
         for identity in statefile.list_directory(f"{self._current}/full"):
             directory = self._full_path(version, identity, block >> GROUP_BITS)
             statefile.remove_file(f"{directory}/{name}")
@@ -143,7 +143,7 @@ class DiskStore:
         """Return the address of a range set that was given last."""
         text = statefile.read_file(f"{self.directory}/cursors/{range_set.identity}")
         try:
-            return _parse((text or "").strip())[1]
+            return parse_address((text or "").strip())[1]
         except OSError:
             return None
 
@@ -172,7 +172,7 @@ class DiskStore:
         bare = Lease(key, "", ())
         found = []
         for version in (4, 6):
-            taken = (_text(version, number) for number in self.all_taken(version))
+            taken = (address_text(version, number) for number in self.all_taken(version))
             found += [address for address in taken if self.holds(bare, address)]
         return bare._replace(addresses=tuple(found))
 
@@ -191,8 +191,8 @@ class DiskStore:
                 raise IoFailure(f"write lease {address}: {error}") from error
 
     def _lease_path(self, address: str) -> str:
-        version, number = _parse(address)
-        return f"{self._block_path(version, number >> BLOCK_BITS)}/{_text(version, number)}"
+        version, number = parse_address(address)
+        return f"{self._block_path(version, number >> BLOCK_BITS)}/{address_text(version, number)}"
 
     def holds(self, lease: Lease, address: str) -> bool:
         """Return whether an address is bound to a lease: both names are one file."""
@@ -206,7 +206,7 @@ class DiskStore:
         for address in lease.addresses:
             if not self.holds(lease, address):
                 continue
-            self._unmark(*_parse(address))
+            self._unmark(*parse_address(address))
             name = self._lease_path(address)
             statefile.remove_file(name)
             statefile.remove_directory(os.path.dirname(name))
@@ -235,48 +235,4 @@ class DiskStore:
         left = _SWEEP
         for name in statefile.list_directory(self.directory):
             if self._is_earlier(name):
-                left = _remove_tree(f"{self.directory}/{name}", left)
-
-
-def _remove_tree(path: str, budget: int) -> int:
-    """Remove files and directories below a path, at most as many as the budget; return what is left of it."""
-    for name in statefile.list_directory(path):
-        if budget <= 0:
-            return 0
-        child = f"{path}/{name}"
-        if os.path.isdir(child) and not os.path.islink(child):
-            budget = _remove_tree(child, budget)
-        else:
-            with contextlib.suppress(IoFailure):  # the next call tries again
-                statefile.remove_file(child)
-            budget -= 1
-    statefile.remove_directory(path)
-    return budget - 1
-
-
-# Addresses as text, five times faster than `ipaddress` reads and writes them: a call does so twenty times.
-
-
-def _family(version: int) -> tuple[socket.AddressFamily, int]:
-    """Return the address family and the bytes of an address."""
-    return (socket.AF_INET, 4) if version == 4 else (socket.AF_INET6, 16)  # noqa: PLR2004 - the IP version
-
-
-def _text(version: int, number: int) -> str:
-    family, width = _family(version)
-    return socket.inet_ntop(family, number.to_bytes(width))
-
-
-def _parse(address: str) -> tuple[int, int]:
-    """Return IP version and number of an address, with or without a prefix; raises OSError for none."""
-    text = address.partition("/")[0]
-    version = 6 if ":" in text else 4
-    return version, int.from_bytes(socket.inet_pton(_family(version)[0], text))
-
-
-def _numbers(version: int, names: Iterable[str]) -> Iterator[int]:
-    """Yield the addresses that files are named by; one with another name is not ours."""
-    family = _family(version)[0]
-    for name in names:
-        with contextlib.suppress(OSError, ValueError):
-            yield int.from_bytes(socket.inet_pton(family, name))
+                left = statefile.remove_tree(f"{self.directory}/{name}", left)

@@ -1,10 +1,10 @@
 """A lease: the attachment, its addresses, since when; and its text, which docs/lease-store.md describes."""
 
-import socket
 import time
 from typing import NamedTuple
 
 from cni_core.call import AttachmentKey, PodId
+from cni_ipam.addresses import parse_address
 
 FORMAT = "cni-ipam lease 1"
 
@@ -25,12 +25,11 @@ class Lease(NamedTuple):
 
 
 def _is_address(text: str) -> bool:
-    address, _slash, prefix = text.partition("/")
     try:
-        socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+        parse_address(text)
     except (OSError, ValueError):
         return False
-    return prefix.isdecimal()
+    return text.partition("/")[2].isdecimal()
 
 
 def timestamp(seconds: float | None = None) -> str:

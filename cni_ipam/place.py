@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from cni_core.call import section
+from cni_core.document import section
 
 DATA_DIR = "/var/lib/cni/cni-ipam"
 _POOL = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")

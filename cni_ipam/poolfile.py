@@ -7,11 +7,11 @@ import contextlib
 import ipaddress
 import json
 import os
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cni_core import statefile
+from cni_ipam.addresses import address_text, parse_address
 from cni_ipam.place import Place
 from cni_ipam.ranges import Interval, Network, RangeSet, merge
 
@@ -137,9 +137,9 @@ def _cleaned_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _check_range(text: str) -> None:
     """Raise ValueError unless a text is two addresses with a dash between; quickly, for there may be many."""
     first, last = text.split("-")
-    family = socket.AF_INET6 if ":" in first else socket.AF_INET
     try:
-        socket.inet_pton(family, first), socket.inet_pton(family, last)
+        parse_address(first)
+        parse_address(last)
     except OSError as error:
         raise ValueError(text) from error
 
@@ -156,6 +156,4 @@ def _valid(items: object, check: Callable[[str], object]) -> list[str]:
 
 
 def _text(version: int, part: Interval) -> str:
-    family, width = (socket.AF_INET, 4) if version == 4 else (socket.AF_INET6, 16)  # noqa: PLR2004 - the IP version
-    first, last = (socket.inet_ntop(family, number.to_bytes(width)) for number in part)
-    return f"{first}-{last}"
+    return "-".join(address_text(version, number) for number in part)

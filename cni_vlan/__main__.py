@@ -1,6 +1,6 @@
 """The entry point of cni-vlan. Here, and only here, cni-ipam is wired in as a built-in delegate."""
 
-from cni_core import plugin
+from cni_core import process
 from cni_core.call import Call
 from cni_core.context import Commands, Context
 from cni_core.events import Finished, StageEnded
@@ -26,7 +26,7 @@ def hear(event: object, call: Call | None, context: Context) -> None:
         return
     from cni_vlan import announcer
 
-    announcer.hear(event, call, context, plugin.run_detached)
+    announcer.hear(event, call, context, process.run_detached)
 
 
 def command_line() -> None:
@@ -45,7 +45,7 @@ def command_line() -> None:
 
 def main() -> int:
     """Run this process as cni-vlan."""
-    return plugin.main("cni-vlan", load_commands, {"cni-ipam": load_ipam_commands}, command_line, hear)
+    return process.main("cni-vlan", load_commands, {"cni-ipam": load_ipam_commands}, command_line, hear)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from cni_core.context import Context
 from cni_core.errors import InterfaceExists, InvalidConfig, UplinkMissing
 from cni_core.events import stage_ended
 from cni_core.family import Family
-from cni_core.result import LATEST, Result, render_result
+from cni_core.result import LATEST, Result
+from cni_core.result_json import render_result
 from cni_core.undo import Undo
 from cni_net.observed import Link
 from cni_net.operations import DeleteLink, Rename

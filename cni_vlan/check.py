@@ -7,8 +7,9 @@ from cni_core.errors import CheckFailed, CniError, InvalidConfig
 from cni_core.result import Result
 from cni_vlan import verify
 from cni_vlan.attachment import Attachment
-from cni_vlan.parent import recorded
-from cni_vlan.parents import Vlan
+from cni_vlan.ledger import Ledger
+from cni_vlan.parent_decision import rebuild
+from cni_vlan.parents import Parent, Vlan
 from cni_vlan.world import World, open_world, previous_result, resolve
 
 
@@ -53,7 +54,20 @@ def _as_attached(attachment: Attachment, call: Call, world: World) -> Attachment
         return resolve(attachment, world)
     if announced.parent == attachment.parent.name:
         return attachment
-    return attachment._replace(parent=recorded(world.host.ledger, announced.parent))
+    return attachment._replace(parent=_recorded(world.host.ledger, announced.parent))
+
+
+def _recorded(ledger: Ledger, name: str) -> Parent:
+    """Return a parent as it is recorded, whatever the configuration says by now."""
+    found = {}
+    at = name
+    while at and at not in found:
+        record = ledger.parent(at)
+        if record is None:
+            break
+        found[at] = record
+        at = record.uplink
+    return rebuild(name, found)
 
 
 def _observe(attachment: Attachment, ifname: str, world: World) -> verify.Observed:

@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-from cni_core.call import Call, section
+from cni_core.call import Call
+from cni_core.document import section
 from cni_core.errors import InvalidConfig, UnsupportedField
 from cni_core.ifname import IFNAME_BYTES, ifname_problem
 from cni_core.netconf import DnsKeys, load
-from cni_core.result import parse_dns
+from cni_core.result_json import parse_dns
 from cni_net.operations import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
 from cni_vlan.attachment import IPAM_TIMEOUT_MOST_S, IPAM_TIMEOUT_S, Attachment, Claim, Ipam
 from cni_vlan.parents import (

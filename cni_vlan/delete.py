@@ -1,8 +1,9 @@
 """DEL and GC: lenient; they need no valid configuration and go on after every fault."""
 
 from cni_core import delegate
-from cni_core.call import Call, section, valid_attachments
+from cni_core.call import Call, valid_attachments
 from cni_core.context import Context
+from cni_core.document import section
 from cni_core.events import stage_ended
 from cni_core.failures import Failures
 from cni_net.netns import SandboxGone, open_sandbox

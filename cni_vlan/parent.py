@@ -13,8 +13,9 @@ from cni_net.operations import CreateDummy, CreateVlan, DeleteLink, SetAlias, Se
 from cni_net.rtnl import NameTaken, Rtnl
 from cni_vlan import guards
 from cni_vlan.attachment import Attachment
-from cni_vlan.ledger import Ledger, Locks
-from cni_vlan.parent_decision import Action, Seen, Step, base_mtu, decide, is_ours_to_delete, rebuild
+from cni_vlan.ledger import Ledger
+from cni_vlan.parent_decision import Action, Seen, Step, base_mtu, decide, is_ours_to_delete
+from cni_vlan.parent_locks import Locks
 from cni_vlan.parents import Existing, Isolated, Parent, Vlan, levels
 from cni_vlan.records import CREATING, FOUND, OURS, AttachmentRecord, ParentRecord
 
@@ -229,16 +230,3 @@ def _close_unused(host: Host, held: Locks, name: str) -> None:
         held.hold(uplink)
         ledger.leave_vlan(uplink, name)
         name = uplink
-
-
-def recorded(ledger: Ledger, name: str) -> Parent:
-    """Return a parent as it is recorded, whatever the configuration says by now."""
-    found: dict[str, ParentRecord] = {}
-    at = name
-    while at and at not in found:
-        record = ledger.parent(at)
-        if record is None:
-            break
-        found[at] = record
-        at = record.uplink
-    return rebuild(name, found)

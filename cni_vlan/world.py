@@ -7,7 +7,8 @@ from typing import NamedTuple
 from cni_core.call import Call
 from cni_core.context import Context
 from cni_core.errors import UplinkMissing
-from cni_core.result import Result, parse_result
+from cni_core.result import Result
+from cni_core.result_json import parse_result
 from cni_net.netns import Sandbox, open_sandbox
 from cni_net.rtnl import Rtnl, open_rtnl
 from cni_vlan.attachment import Attachment

@@ -3,7 +3,8 @@
 import pytest
 
 from cni_core.errors import DecodingFailure
-from cni_core.result import DNS, SUPPORTED, Interface, IPConfig, Result, Route, parse_result, render_result
+from cni_core.result import DNS, SUPPORTED, Interface, IPConfig, Result, Route
+from cni_core.result_json import parse_result, render_result
 
 FULL = Result(
     (Interface("eth0", "02:00:00:00:00:01", "/run/netns/p", 1400),),

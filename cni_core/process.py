@@ -1,0 +1,99 @@
+"""A plugin as a process. Only this module reads its environment and stdin and writes its stdout."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from cni_core import boot
+from cni_core.call import Call
+from cni_core.context import Commands, Context, Loaders
+from cni_core.errors import IoFailure, TryAgainLater
+from cni_core.plugin import Edges, answer, run
+from cni_core.result import LATEST
+from cni_core.waiting import Waits
+
+
+def run_detached(callback: Callable[[], None]) -> None:
+    """Run a callback in a child that holds none of our pipes, for a runtime waits until they close."""
+    if os.fork():
+        return
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(null, descriptor)
+        callback()
+    finally:
+        os._exit(0)
+
+
+def _read_stdin() -> bytes:
+    try:
+        return sys.stdin.buffer.read()
+    except (OSError, AttributeError) as error:  # AttributeError: started with stdin closed
+        raise IoFailure(f"error reading from stdin: {error}") from error
+
+
+def _write_stdout(_status: int, text: str) -> None:
+    data = text.encode(errors="backslashreplace")
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def _write_stderr(text: str) -> None:
+    if sys.stderr is not None:  # started with it closed
+        sys.stderr.write(text)
+
+
+class _Ending:
+    """What SIGTERM does to a one-shot: it ends, or, once it has begun, gives up at its next wait."""
+
+    def __init__(self) -> None:
+        self._has_begun = False
+        self._reason = ""
+
+    def reason(self) -> str:
+        return self._reason
+
+    def begin(self) -> None:
+        self._has_begun = True
+
+    def on_signal(self, _signal: int, _frame: FrameType | None) -> None:
+        self._reason = "stopped by SIGTERM before the end"
+        if not self._has_begun:
+            raise TryAgainLater(self._reason)
+
+
+def main(
+    name: str,
+    load: Callable[[], Commands],
+    delegates: Loaders,
+    command_line: Callable[[], object],
+    hear: Callable[[object, Call | None, Context], object] = lambda _event, _call, _context: None,
+) -> int:
+    """Run this process as a plugin, or, called by a person with arguments, as a command-line tool.
+
+    A SIGTERM becomes an error, so that undo still happens.
+    """
+    if not os.environ.get("CNI_COMMAND") and len(sys.argv) > 1:
+        command_line()
+        return 0
+    if sys.stdout is None and os.environ["CNI_COMMAND"] == "ADD":
+        return 1  # started with it closed: nobody would learn of what was attached
+    ending = _Ending()
+
+    def read_stdin() -> bytes:
+        data = _read_stdin()
+        ending.begin()
+        return data
+
+    edges = Edges(os.environ, read_stdin, _write_stdout, _write_stderr, hear, waits=Waits(gone=ending.reason))
+    signal.signal(signal.SIGTERM, ending.on_signal)
+    try:
+        boot.agree()
+        return run(name, load, edges, delegates)
+    except TryAgainLater as error:  # of the signal, where nothing has begun
+        answer(edges, 1, error.to_json(LATEST))
+        return 1

@@ -23,7 +23,8 @@ PURE = {
     "cni_core.call", "cni_core.document", "cni_core.errors", "cni_core.family", "cni_core.ifname",
     "cni_core.result", "cni_core.result_json", "cni_net.attributes", "cni_net.observed", "cni_net.operations",
     "cni_vlan.attachment", "cni_vlan.convert", "cni_vlan.guards", "cni_vlan.parent_decision",
-    "cni_vlan.parents", "cni_vlan.plan", "cni_vlan.records", "cni_vlan.verify", "cni_ipam.allocator", "cni_ipam.ranges",
+    "cni_vlan.parents", "cni_vlan.plan", "cni_vlan.records", "cni_vlan.verify", "cni_ipam.allocator",
+    "cni_ipam.ranges",
 }  # fmt: skip
 IMPURE = {"os", "socket", "subprocess", "pyroute2", "pydantic", "filelock", "fcntl", "ctypes", "time"}
 HOMES = {

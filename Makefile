@@ -21,7 +21,7 @@ lint: $(STAMP)
 
 unit: $(STAMP)
 	@echo "== unit tests"
-	$(PY) -m pytest -q tests/unit $(ARGS)
+	$(PY) -m pytest -q $(or $(ARGS),tests/unit)
 
 store: $(STAMP)
 	@echo "== the lease store, with real processes"
@@ -40,7 +40,7 @@ nodes: $(STAMP) build
 
 power: $(STAMP)
 	@echo "== loss of power"
-	$(PY) -m pytest -q tests/power $(ARGS)
+	$(PY) -m pytest -q $(or $(ARGS),tests/power)
 
 # The release after this machine's, for which what is built here works too; a bundle needs the C library it was built with.
 NEWER := $(if $(shell grep -s '^VERSION_CODENAME=bookworm' /etc/os-release),trixie)
@@ -51,7 +51,7 @@ lab: $(STAMP) dist/launcher
 
 fresh: $(STAMP)
 	@echo "== the first hour in minimal roots of Debian 12 and 13"
-	$(PY) -m pytest -q -s tests/fresh $(ARGS)
+	$(PY) -m pytest -q -s $(or $(ARGS),tests/fresh)
 
 newer:
 ifneq ($(NEWER),)
@@ -126,7 +126,7 @@ dist/launcher-arm64: launcher/launcher.c launcher/build-arm64
 fuzz: $(STAMP)
 	@echo "== fuzzing: configurations, environments, results, files"
 	@$(PY) -m tests.lab.tools ip unshare
-	unshare --net --mount $(PY) -m pytest -q -p no:cacheprovider tests/fuzz $(ARGS)
+	unshare --net --mount $(PY) -m pytest -q -p no:cacheprovider $(or $(ARGS),tests/fuzz)
 
 crash: $(STAMP) dist/launcher
 	@echo "== killed before every system call that changes something"

@@ -18,10 +18,8 @@ from cni_agent.metrics import Metrics
 from cni_agent.preload import preloaded
 from cni_agent.server import Done, Server
 from cni_core.errors import CniError
+from cni_core.run_directory import AGENT_SOCKET, METRICS_SOCKET
 from cni_net import sysctl
-
-SOCKET = "/run/cni-vlan/agent.sock"
-METRICS = "/run/cni-vlan/metrics.sock"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,13 +32,13 @@ def tool() -> None:
 @click.option(
     "--socket",
     "path",
-    default=SOCKET,
+    default=AGENT_SOCKET,
     show_default=True,
     help="Socket on which the launcher finds the agent.",
 )
 @click.option(
     "--metrics",
-    default=METRICS,
+    default=METRICS_SOCKET,
     show_default=True,
     help="Socket for metrics, or a port of the loopback address.",
 )
@@ -75,7 +73,7 @@ def serve_command(path: str, metrics: str, proc_sys: str, *, log: bool) -> None:
 
 
 @tool.command("health")
-@click.option("--socket", "path", default=SOCKET, show_default=True, help="Socket of the agent.")
+@click.option("--socket", "path", default=AGENT_SOCKET, show_default=True, help="Socket of the agent.")
 def health_command(path: str) -> None:
     """Ask the agent for its version; fails if there is no answer within a second."""
     wrong = health.problem(path)

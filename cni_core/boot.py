@@ -11,10 +11,10 @@ import os
 import re
 import time
 
-from cni_core import statefile
+from cni_core import run_directory, statefile
 from cni_core.errors import IoFailure
 
-AGREED = "/run/cni-vlan/boot"
+AGREED = run_directory.BOOT
 _KERNEL = "/proc/sys/kernel/random/boot_id"
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

@@ -14,10 +14,10 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, TypeVar, cast
 
-from cni_core import __version__, statefile
+from cni_core import __version__, run_directory, statefile
 from cni_core.errors import InvalidConfig, IoFailure
 
-_MEMORY = "/run/cni-vlan/validated"
+_MEMORY = run_directory.VALIDATED
 # What differs from call to call; the code that reads it checks it.
 _PER_CALL = frozenset({"args", "prevResult", "runtimeConfig"})
 

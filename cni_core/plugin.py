@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from cni_core import statefile, waiting
+from cni_core import run_directory, statefile, waiting
 from cni_core.call import Call, read_call
 from cni_core.context import Commands, Context, Loaders
 from cni_core.errors import CniError, IoFailure, TryAgainLater
@@ -38,7 +38,7 @@ class Edges(NamedTuple):
     hear: Callable[[object, Call | None, Context], object] = lambda _event, _call, _context: None
     sandbox_fd: int | None = None
     waits: Waits = Waits()
-    attachments: str = "/run/cni-vlan/attachments"
+    attachments: str = run_directory.ATTACHMENT_LOCKS
 
 
 def run(name: str, load: Callable[[], Commands], edges: Edges, delegates: Loaders) -> int:

@@ -6,6 +6,7 @@ from cni_core.family import Family
 
 SUPPORTED = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 LATEST = SUPPORTED[-1]
+ONE_PER_FAMILY = SUPPORTED[:2]  # their results have room for one address of each family
 
 
 class Interface(NamedTuple):

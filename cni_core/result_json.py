@@ -9,10 +9,9 @@ from typing import Any
 
 from cni_core.errors import DecodingFailure
 from cni_core.family import Family
-from cni_core.result import DNS, LATEST, Interface, IPConfig, Result, Route
+from cni_core.result import DNS, LATEST, ONE_PER_FAMILY, Interface, IPConfig, Result, Route
 
 _CIDR = re.compile(r"[0-9a-fA-F.:]+/[0-9]{1,3}")
-_PER_FAMILY = ("0.1.0", "0.2.0")
 _VERSIONED_IPS = ("0.3.0", "0.3.1", "0.4.0")
 
 
@@ -82,7 +81,7 @@ def _check(result: Result) -> Result:
 def _parse(document: Any, default_version: str) -> Result:  # noqa: ANN401 - JSON from anyone
     version = document.get("cniVersion") or default_version
     dns = parse_dns(document.get("dns") or {})
-    if version in _PER_FAMILY:
+    if version in ONE_PER_FAMILY:
         parts = [document[key] for key in ("ip4", "ip6") if document.get(key)]
         routes = [route for part in parts for route in part.get("routes") or ()]
         ips = tuple(IPConfig(part["ip"], part.get("gateway") or "") for part in parts)
@@ -124,7 +123,7 @@ def parse_dns(item: Mapping[str, Any]) -> DNS:
 
 def render_result(result: Result, version: str) -> dict[str, Any]:
     """Return the JSON document of a result in the given CNI version."""
-    if version in _PER_FAMILY:
+    if version in ONE_PER_FAMILY:
         return _render_per_family(result, version)
     document: dict[str, Any] = {"cniVersion": version}
     if result.interfaces:

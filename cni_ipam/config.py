@@ -13,7 +13,7 @@ from cni_core.call import Call
 from cni_core.document import section
 from cni_core.errors import InvalidConfig
 from cni_core.netconf import DnsKeys, load
-from cni_core.result import DNS, Route
+from cni_core.result import DNS, ONE_PER_FAMILY, Route
 from cni_core.result_json import parse_dns, parse_route, route_problem
 from cni_ipam import place
 from cni_ipam.place import DATA_DIR, Place
@@ -187,7 +187,7 @@ def _top_level(conf: Schema) -> Subnet:
 
 def _family_problems(range_sets: Sequence[RangeSet], cni_version: str) -> list[str]:
     versions = [range_set.version for range_set in range_sets]
-    if cni_version in {"0.1.0", "0.2.0"} and len(versions) > len(set(versions)):
+    if cni_version in ONE_PER_FAMILY and len(versions) > len(set(versions)):
         return [f"CNI version {cni_version} does not support more than 1 address per family"]
     return []
 

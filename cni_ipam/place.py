@@ -1,13 +1,11 @@
 """Where the leases of a network are: the pool and its directory, which become paths in every verb. Pure."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from cni_core.document import section
+from cni_core.document import NAME, section
 
 DATA_DIR = "/var/lib/cni/cni-ipam"
-_POOL = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 
 
 class Place(NamedTuple):
@@ -19,7 +17,7 @@ class Place(NamedTuple):
 
 def pool_problem(pool: object) -> str:
     """Return the reason why a pool cannot have this name, "" if it can."""
-    if isinstance(pool, str) and _POOL.fullmatch(pool):
+    if isinstance(pool, str) and NAME.fullmatch(pool):
         return ""
     return "a pool is named like a network"
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TextIO
 import click
 
 from cni_core.errors import CniError
+from cni_core.run_directory import AGENT_SOCKET
 from cni_net.rtnl import open_rtnl
 from cni_vlan import convert, doctor, netdir
 from cni_vlan import node as nodes
@@ -16,7 +17,6 @@ from cni_vlan.ledger import Ledger
 from cni_vlan.netdir import CONF_DIR, NetworkFile, Parsers
 from cni_vlan.node import HeldLease, ParentUse
 
-SOCKET = "/run/cni-vlan/agent.sock"
 _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
 _conf_dir = click.option(
     "--conf-dir", default=CONF_DIR, show_default=True, help="Directory of the network configurations."
@@ -133,7 +133,7 @@ def _parent_json(parent: ParentUse) -> dict[str, Any]:
 
 @tool.command("doctor")
 @_conf_dir
-@click.option("--agent", default=SOCKET, show_default=True, help="Socket of the agent.")
+@click.option("--agent", default=AGENT_SOCKET, show_default=True, help="Socket of the agent.")
 @_as_json
 @click.pass_obj
 def doctor_command(ipam: IpamTools, conf_dir: str, agent: str, *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from cni_core.document import section
 from cni_core.errors import InvalidConfig, UnsupportedField
 from cni_core.ifname import IFNAME_BYTES, ifname_problem
 from cni_core.netconf import DnsKeys, load
+from cni_core.result import ONE_PER_FAMILY
 from cni_core.result_json import parse_dns
 from cni_net.operations import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
 from cni_vlan.attachment import IPAM_TIMEOUT_MOST_S, IPAM_TIMEOUT_S, Attachment, Claim, Ipam
@@ -80,7 +81,7 @@ def parse(call: Call, warn: Callable[[str], None]) -> Attachment:
     ipam = conf.get("ipam", {})
     if not isinstance(ipam.get("type", ""), str):
         problems.append(f"ipam.type {ipam['type']!r}: not a plugin's name")
-    if not ipam.get("type") and call.cni_version in {"0.1.0", "0.2.0"}:
+    if not ipam.get("type") and call.cni_version in ONE_PER_FAMILY:
         problems.append("ipam: needed before cniVersion 0.3.0, whose results always hold an address")
     if problems:
         raise InvalidConfig.of(problems)

@@ -1,0 +1,10 @@
+"""What is below /run/cni-vlan: gone with the boot, shared by agents, plugins and launchers of a host.
+
+launcher/launcher.c has the first two too.
+"""
+
+AGENT_SOCKET = "/run/cni-vlan/agent.sock"
+BOOT = "/run/cni-vlan/boot"
+METRICS_SOCKET = "/run/cni-vlan/metrics.sock"
+ATTACHMENT_LOCKS = "/run/cni-vlan/attachments"
+VALIDATED = "/run/cni-vlan/validated"

@@ -95,7 +95,7 @@ def _execute(call: Call, context: Context, ipam_type: str, command: str, timeout
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**context.environ, "CNI_COMMAND": command},
+            env={**context.environ, **_identity(call), "CNI_COMMAND": command},
             start_new_session=True,  # so that its own children are ended with it at the deadline
         )
     except OSError as error:
@@ -104,7 +104,8 @@ def _execute(call: Call, context: Context, ipam_type: str, command: str, timeout
         os.close(stdin)
     with process:
         try:
-            output, complaints = _communicate(process, timeout_s)
+            with waiting.aside():
+                output, complaints = _communicate(process, timeout_s)
         except subprocess.TimeoutExpired as error:
             os.killpg(process.pid, signal.SIGKILL)
             raise DelegateFailed(f"{what}: no answer in {timeout_s:g} s, killed") from error
@@ -117,6 +118,12 @@ def _execute(call: Call, context: Context, ipam_type: str, command: str, timeout
             context.warn(text)
         return output
     raise _delegate_error(what, process.returncode, output, text)
+
+
+def _identity(call: Call) -> dict[str, str]:
+    """Return the variables that name the attachment: a GC releases others than its own call is about."""
+    given = {"CNI_CONTAINERID": call.container_id, "CNI_IFNAME": call.ifname, "CNI_NETNS": call.netns}
+    return {name: value for name, value in given.items() if value}
 
 
 def _communicate(process: "Popen[bytes]", timeout_s: float) -> tuple[bytes, bytes]:

@@ -57,14 +57,15 @@ def preload() -> None:
 
 def _lock(path: str, deadline_s: float) -> int:
     """Return a descriptor of the file at the path, which holds its lock until it is closed."""
+    until = time.monotonic() + deadline_s
     while True:
-        descriptor = _try_lock(path, deadline_s)
+        descriptor = _try_lock(path, until, deadline_s)
         if os.fstat(descriptor).st_nlink:
             return descriptor
         os.close(descriptor)  # the holder before removed the file: others may lock a new one
 
 
-def _try_lock(path: str, deadline_s: float) -> int:
+def _try_lock(path: str, until: float, deadline_s: float) -> int:
     from filelock import lock_descriptor
 
     try:
@@ -76,7 +77,7 @@ def _try_lock(path: str, deadline_s: float) -> int:
     place = _Place(path, descriptor)
     try:
         with waiting.aside():
-            has_lock = _wait(place.has_lock, deadline_s)
+            has_lock = _wait(place.has_lock, until)
         if has_lock:
             return descriptor
     except BaseException:
@@ -86,8 +87,7 @@ def _try_lock(path: str, deadline_s: float) -> int:
     raise TryAgainLater(f"lock {path}: held by another process for {deadline_s:g} s")
 
 
-def _wait(has_lock: threading.Event, deadline_s: float) -> bool:
-    until = time.monotonic() + deadline_s
+def _wait(has_lock: threading.Event, until: float) -> bool:
     while (left := until - time.monotonic()) > 0:
         if has_lock.wait(min(left, _LOOK_EVERY_S)):
             return True

@@ -85,7 +85,10 @@ def _run_verb(name: str, load: Callable[[], Commands], edges: Edges, delegates: 
         events[:] = [event for event in events if isinstance(event, StageEnded)]  # the rest was undone
     # Not while the attachment is locked: a process forked by a listener would hold the lock.
     for event in (*events, Finished(call.network if call else "", code)):
-        edges.hear(event, call, context)
+        try:
+            edges.hear(event, call, context)
+        except Exception as error:  # noqa: BLE001 - it is answered: whoever listens cannot change that
+            _warn(edges, name, f"{type(error).__name__}: {error}")
     return int(code != 0)
 
 

@@ -21,10 +21,6 @@ class Undo:
         """Register the step that takes back what is done next, or was just done."""
         self._steps.append(step)
 
-    def cancel(self) -> None:
-        """Keep what was done."""
-        self._steps.clear()
-
     def __enter__(self) -> Self:
         return self
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from cni_core.errors import TryAgainLater
 
 _A_MOMENT_S = 0.1
+_UNDO_S = 30.0  # for the locks of an undo, whatever was left for the call
 
 
 class CallerGone(TryAgainLater):
@@ -80,4 +81,5 @@ def at_most(seconds: float) -> float:
 
 def unwatched() -> AbstractContextManager[None]:
     """Finish the block whoever waits: it undoes what was done."""
-    return by(_current()._replace(gone=_nobody_has_gone, until=math.inf))
+    until = time.monotonic() + _UNDO_S
+    return by(_current()._replace(gone=_nobody_has_gone, until=until))

@@ -53,10 +53,15 @@ def lease(pool: Transaction, tenant: Tenant, request: "AllocationRequest") -> Gr
                 raise allocator.exhausted(range_set)
             choices.append(found.choice)
     addresses = tuple(choice.cidr for choice in choices)
-    pool.allocate(Lease(tenant.key, tenant.network, addresses, tenant.pod, timestamp()))
-    for range_set, address, choice in zip(range_sets, wanted, choices, strict=True):
-        if address is None:
-            pool.move_cursor(range_set, choice.cidr)
+    made = Lease(tenant.key, tenant.network, addresses, tenant.pod, timestamp())
+    pool.allocate(made)
+    try:
+        for range_set, address, choice in zip(range_sets, wanted, choices, strict=True):
+            if address is None:
+                pool.move_cursor(range_set, choice.cidr)
+    except BaseException:  # such as a disk that is full by now
+        pool.release(made)
+        raise
     return Granted(tuple(choices), warnings)
 
 

@@ -138,7 +138,10 @@ class Rtnl:
             with waiting.aside() if slow else contextlib.nullcontext():
                 self._socket.change([_encode(operation) for operation in operations])
         except KernelError as error:
-            raise _change_failed(operations[error.position], error) from error
+            refused = operations[error.position]
+            if isinstance(refused, DeleteLink) and error.errno == errno.ENODEV and refused is operations[-1]:
+                return  # gone between the look and the deletion, with its parent or its namespace
+            raise _change_failed(refused, error) from error
 
 
 def _encode(operation: Operation) -> Request:

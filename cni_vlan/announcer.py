@@ -22,4 +22,7 @@ def hear(
     except CniError:  # the pod is gone already
         return
     if later is not None:
-        start(later)
+        try:
+            start(later)
+        except (OSError, RuntimeError):  # a limit of processes: neighbours learn of it without us
+            later.close()

@@ -73,7 +73,7 @@ def convert_command(file: TextIO, out_dir: str | None) -> None:
     """Convert FILE (or - for stdin) into a network list for cni-vlan.
 
     FILE is the output of `docker network inspect NETWORK...`, or a configuration of the reference plugins
-    macvlan, ipvlan or vlan. What to know of each network goes to stderr.
+    macvlan, ipvlan or vlan. Notes on each network go to stderr.
     """
     try:
         converted = convert.convert(json.load(file))

@@ -17,6 +17,8 @@ from cni_vlan.ledger import Ledger
 from cni_vlan.parent import Host
 from cni_vlan.records import AttachmentRecord, lasting_conf
 
+_RECORDED = ("ipam", "ipamTimeout", "cniVersion")
+
 
 def delete(call: Call, context: Context) -> None:
     """Detach: link, then lease, then parent; each whatever became of the one before.
@@ -42,11 +44,14 @@ def delete(call: Call, context: Context) -> None:
 
 
 def _as_recorded(call: Call, record: AttachmentRecord | None) -> Call:
-    """Return a call with the IPAM section that the addresses came from."""
+    """Return a call with the IPAM section that the addresses came from, in the version of that time.
+
+    An older IPAM plugin that knows no GC, and not its version, can still be asked for a DEL.
+    """
     if record is None or not record.conf:
         return call
-    conf = {key: value for key, value in call.conf.items() if key not in {"ipam", "ipamTimeout"}}
-    recorded = {key: record.conf[key] for key in ("ipam", "ipamTimeout") if key in record.conf}
+    conf = {key: value for key, value in call.conf.items() if key not in _RECORDED}
+    recorded = {key: record.conf[key] for key in _RECORDED if key in record.conf}
     return call._replace(
         command="DEL",
         conf=conf | recorded,

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from cni_core import statefile
 from cni_core.boot import boot_id
 from cni_core.call import AttachmentKey
-from cni_core.errors import IoFailure
+from cni_core.errors import IoFailure, TryAgainLater
 from cni_vlan import records
 from cni_vlan.parent_locks import Locks
 from cni_vlan.records import OURS, AttachmentRecord, ParentRecord
@@ -129,8 +129,13 @@ class Ledger:
 
         The temporary file is not among the users: one that a kill leaves there would count as a pod.
         """
-        temporary = self._path("parents", record.parent, f".{statefile.file_name(record.key.text)}")
-        statefile.write_file(self._record_path(record), self._text(record), temporary=temporary)
+        path = self._record_path(record)
+        if not os.path.exists(path):  # the runtime was gone, and its GC came before the end of its ADD
+            raise TryAgainLater(f"attach {record.key.text}: it was collected meanwhile")
+        statefile.write_file(path, self._text(record), temporary=self._temporary(record))
+
+    def _temporary(self, record: AttachmentRecord) -> str:
+        return self._path("parents", record.parent, f".{statefile.file_name(record.key.text)}")
 
     def _record_path(self, record: AttachmentRecord) -> str:
         return self._path("parents", record.parent, "users", statefile.file_name(record.key.text))
@@ -143,6 +148,8 @@ class Ledger:
         if record.mac and self.mac_owner(record.parent, record.mac) == record.key:
             statefile.remove_file(self._path("parents", record.parent, "macs", record.mac))
         statefile.remove_file(self._record_path(record))
+        if not record.result:  # its ADD did not come to the end, and may have been killed in complete()
+            statefile.remove_file(self._temporary(record))
 
     def forget_key(self, network: str, key: AttachmentKey) -> None:
         """Remove the entry of an attachment in its network's index.
@@ -174,7 +181,7 @@ class Ledger:
         """Yield the record of every attachment on a parent."""
         directory = self._path("parents", parent, "users")
         for name in statefile.list_directory(directory):
-            document = statefile.read_json(f"{directory}/{name}") or {}
+            document = (statefile.read_json(f"{directory}/{name}") or {}) if name != ".new" else {}
             record = records.parse_attachment(document, self._boot)
             if record is not None:
                 yield record

@@ -4,6 +4,7 @@ What is about to be created is recorded first, as CREATING, so that whatever ins
 at, the next one knows whose a link is: one without a mark is ours only while the record says CREATING.
 """
 
+import contextlib
 from typing import NamedTuple
 
 from cni_core import waiting
@@ -53,7 +54,8 @@ def take(host: Host, attachment: Attachment, record: AttachmentRecord) -> Link:
                 link = _act(host, attachment, steps)
                 ledger.enter(record)
             except BaseException:
-                _leave(host, held, record)
+                with contextlib.suppress(CniError):  # the first error counts, and the DEL does it again
+                    _leave(host, held, record)
                 raise
             return link
 
@@ -210,23 +212,23 @@ def _leave(host: Host, held: Locks, record: AttachmentRecord) -> None:
 
 
 def _close_unused(host: Host, held: Locks, name: str) -> None:
-    """Remove a parent's records, and its link if it is ours, once nothing is on it; then what it stood on."""
+    """Remove a parent's records, and its link if it is ours, once nothing is on it; and what it stood on.
+
+    The records of the top go last: as long as they are there, a release that stopped half-way is done again.
+    """
     ledger = host.ledger
-    while name:
-        held.hold(name)
-        record = ledger.parent(name)
-        if record is not None and (ledger.has_users(name) or ledger.has_vlans(name)):
-            return
-        if record is None and next(ledger.attachments(name), None) is not None:
-            return  # its record was lost, and pods of this boot are on it
-        if record is not None and record.link != FOUND:
-            link = host.rtnl.find_link(name=name)
-            if link is not None and is_ours_to_delete(record, link):
-                host.rtnl.apply([DeleteLink(link.ifindex, link.name)])
-        ledger.forget_parent(name)
-        uplink = record.uplink if record is not None else ""
-        if not uplink or ledger.parent(uplink) is None:
-            return
-        held.hold(uplink)
-        ledger.leave_vlan(uplink, name)
-        name = uplink
+    held.hold(name)
+    record = ledger.parent(name)
+    if record is not None and (ledger.has_users(name) or ledger.has_vlans(name)):
+        return
+    if record is None and next(ledger.attachments(name), None) is not None:
+        return  # its record was lost, and pods of this boot are on it
+    if record is not None and record.link != FOUND:
+        link = host.rtnl.find_link(name=name)
+        if link is not None and is_ours_to_delete(record, link):
+            host.rtnl.apply([DeleteLink(link.ifindex, link.name)])
+    if record is not None and record.uplink and ledger.parent(record.uplink) is not None:
+        held.hold(record.uplink)
+        ledger.leave_vlan(record.uplink, name)
+        _close_unused(host, held, record.uplink)
+    ledger.forget_parent(name)

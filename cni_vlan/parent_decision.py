@@ -77,7 +77,7 @@ def _action(parent: Parent, wanted: Parent, seen: Seen, below: Link | None, netw
 def _isolated_action(parent: Isolated, seen: Seen) -> Action:
     if seen.link is None:
         return Action.CREATE
-    if seen.is_half_made and seen.link.kind == "dummy":
+    if seen.is_half_made and seen.link.kind == "dummy" and _may_be_marked(seen.link):
         return Action.ADOPT
     guards.check_is_isolated(parent, seen.link)
     return Action.RAISE
@@ -87,7 +87,7 @@ def _vlan_action(parent: Vlan, seen: Seen, below: Link | None, network: str) -> 
     if seen.link is None:
         return Action.CREATE
     guards.check_is_vlan(parent, seen.link, below)
-    if seen.is_half_made:
+    if seen.is_half_made and _may_be_marked(seen.link):
         return Action.ADOPT
     if is_ours(seen.link):
         return Action.RAISE
@@ -114,6 +114,11 @@ def base_mtu(steps: Sequence[Step]) -> Link | None:
 def is_ours(link: Link) -> bool:
     """Return whether a link bears our mark."""
     return link.alias.startswith(PARENT_ALIAS)
+
+
+def _may_be_marked(link: Link) -> bool:
+    """Return whether a link bears no mark of somebody else."""
+    return not link.alias or is_ours(link)
 
 
 def is_ours_to_delete(record: ParentRecord, link: Link) -> bool:

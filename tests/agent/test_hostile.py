@@ -220,3 +220,25 @@ def test_a_launcher_that_cannot_write_fails(host: Host, agent: RunningAgent) -> 
 
     assert done.returncode == 1
     assert not pod.has_link("eth0")
+
+
+@pytest.mark.parametrize("verb", ["DEL", "GC"])
+def test_what_an_executed_ipam_plugin_gave_is_released_by_it(
+    host: Host, agent: RunningAgent, verb: str
+) -> None:
+    """The configuration names cni-ipam by now, so an agent would not look for another."""
+    del agent
+    host.uplink()
+    (pod,) = host.pods("p1")
+    leases = host.scratch / "host-local"
+    ipam = {"type": "host-local", "dataDir": str(leases), "ranges": [[{"subnet": "10.0.0.0/24"}]]}
+    pod.attach({**LAN, "cniVersion": "1.0.0", "ipam": ipam})  # it knows no later one
+    given = {path.name for path in (leases / "lan").iterdir()}
+
+    if verb == "DEL":
+        pod.detach(LAN)
+    else:
+        assert host.plugin("GC", {**LAN, "cni.dev/valid-attachments": []}).status == 0
+
+    assert "10.0.0.2" in given
+    assert "10.0.0.2" not in {path.name for path in (leases / "lan").iterdir()}

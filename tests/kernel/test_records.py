@@ -279,3 +279,22 @@ def test_the_last_del_and_the_first_add_of_a_nested_vlan(cold_host: Host) -> Non
     second.detach(conf)
     assert set(host.links()) == {"lo", "eth0"}
     assert host.state() == []
+
+
+def test_a_release_that_was_killed_half_way_is_done_again(cold_host: Host) -> None:
+    """The VLAN is gone, and its uplink waits for a lock."""
+    host = cold_host
+    host.uplink()
+    (pod,) = host.pods("p1")
+    conf = network("lan", "eth0.100.200", "10.0.0.0/24", announce=0)
+    pod.attach(conf)
+    with held(host, "/var/lib/cni/cni-vlan/locks/eth0.100"):
+        deleting = host.start("DEL", conf, pod)
+        wait_until(lambda: waited_for(host, "eth0.100"))
+        deleting.kill()
+        deleting.wait()
+
+    pod.detach(conf)
+
+    assert set(host.links()) == {"lo", "eth0"}
+    assert host.state() == []

@@ -1,6 +1,7 @@
 """What every lease store does, on disk and in memory: the same calls, the same leases."""
 
 import ipaddress
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -202,6 +203,18 @@ def test_many_threads(make: Make) -> None:
         found = list(threads.map(lambda number: lease(store, f"a{number}", request)[0], range(100)))
 
     assert len(set(found)) == 100
+
+
+def test_a_lease_whose_cursor_cannot_be_written_is_none(tmp_path: Path) -> None:
+    """Such as on a disk that is full by then."""
+    store = DiskStore(Place("p", str(tmp_path)))
+    lease(store, "a")
+    shutil.rmtree(tmp_path / "p" / "cursors")
+    (tmp_path / "p" / "cursors").write_text("no directory")
+
+    with pytest.raises(IoFailure):
+        lease(store, "b")
+    assert store.lease_of(AttachmentKey("b", "eth0")) is None
 
 
 ACTIONS = st.lists(st.tuples(st.booleans(), st.integers(0, 7)), max_size=40)

@@ -66,6 +66,9 @@ CASES = {
     "vlan, half made, another has the name": Case(
         WANTED, (PLAIN, VLAN._replace(kind="dummy")), ParentConflict, "eth0.10"
     ),
+    "vlan, half made, with somebody's mark": Case(
+        WANTED, (PLAIN, VLAN._replace(alias="mine")), [USE, USE], "eth0.10"
+    ),
     "vlan, another id": Case(WANTED, (PLAIN, VLAN._replace(vlan_id=11)), ParentConflict),
     "vlan, another protocol": Case(WANTED, (PLAIN, AD), ParentConflict),
     "vlan, on another link": Case(WANTED, (PLAIN, VLAN._replace(parent_index=9)), ParentConflict),
@@ -84,6 +87,9 @@ CASES = {
     "isolated, absent": Case(ISOLATED, (), [CREATE]),
     "isolated, ours": Case(ISOLATED, (DUMMY,), [RAISE]),
     "isolated, half made": Case(ISOLATED, (DUMMY._replace(alias=""),), [ADOPT], "dm-lan"),
+    "isolated, half made, with somebody's mark": Case(
+        ISOLATED, (DUMMY._replace(alias="mine"),), ParentConflict, "dm-lan"
+    ),
     "isolated, somebody's dummy": Case(ISOLATED, (DUMMY._replace(alias=""),), ParentConflict),
     "isolated, another network's": Case(ISOLATED, (OF_ANOTHER,), ParentConflict),
     "isolated, a vlan": Case(ISOLATED, (VLAN._replace(name="dm-lan"),), ParentConflict, "dm-lan"),

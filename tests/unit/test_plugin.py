@@ -25,7 +25,13 @@ Verb = Callable[[Call, Context], Any]
 class Run:
     """One run of the shell with one verb, whatever it is called."""
 
-    def __init__(self, verb: Verb, conf: object = None, **environment: str) -> None:
+    def __init__(
+        self,
+        verb: Verb,
+        conf: object = None,
+        hear: Callable[[object], None] | None = None,
+        **environment: str,
+    ) -> None:
         self.stdout = ""
         self.stderr = ""
         self.heard: list[object] = []
@@ -42,7 +48,7 @@ class Run:
                     lambda: text,
                     self._out,
                     self._err,
-                    lambda event, _call, _context: self.heard.append(event),
+                    lambda event, _call, _context: (hear or self.heard.append)(event),
                     attachments=attachments,
                 ),
             )
@@ -144,6 +150,20 @@ def test_of_a_verb_that_failed_only_stages_and_the_code_are_heard() -> None:
         raise PoolExhausted("full")
 
     assert Run(verb).heard == [StageEnded("config", 1.0), Finished("lan", 110)]
+
+
+def test_a_listener_that_fails_does_not_change_the_answer() -> None:
+    def verb(_call: Call, context: Context) -> Result:
+        context.emit("attached")
+        return Result()
+
+    def deaf(_event: object) -> None:
+        raise BlockingIOError("fork: no process left")
+
+    run = Run(verb, hear=deaf)
+
+    assert (run.status, run.document["cniVersion"]) == (0, "1.1.0")
+    assert "no process left" in run.stderr
 
 
 def test_a_missing_version_is_the_first() -> None:

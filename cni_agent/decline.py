@@ -40,9 +40,9 @@ def _recorded(request: Request, network: object) -> Iterator[object]:
         return
     ledger = Ledger()
     for key in [AttachmentKey(*ids[1:])] if command == "DEL" else list(ledger.keys(network)):
-        announced = ledger.find(network, key)
-        if announced is not None and announced.record is not None:
-            yield announced.record.conf.get("ipam")
+        entry = ledger.find(network, key)
+        if entry is not None and entry.record is not None:
+            yield entry.record.conf.get("ipam")
 
 
 def _is_away(ipam: dict[str, Any], plugin: str) -> bool:

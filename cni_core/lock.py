@@ -74,16 +74,16 @@ def _try_lock(path: str, until: float, deadline_s: float) -> int:
         raise IoFailure(f"lock {path}: {error.strerror}") from error
     if lock_descriptor(descriptor, blocking=False):
         return descriptor
-    place = _Place(path, descriptor)
+    waiter = _Waiter(path, descriptor)
     try:
         with waiting.aside():
-            has_lock = _wait(place.has_lock, until)
+            has_lock = _wait(waiter.has_lock, until)
         if has_lock:
             return descriptor
     except BaseException:
-        place.leave()
+        waiter.leave()
         raise
-    place.leave()
+    waiter.leave()
     raise TryAgainLater(f"lock {path}: held by another process for {deadline_s:g} s")
 
 
@@ -95,10 +95,10 @@ def _wait(has_lock: threading.Event, until: float) -> bool:
     return False
 
 
-class _Place:
+class _Waiter:
     """A place in this process's queue for a file, whose head waits in the kernel's."""
 
-    _queues: "dict[str, deque[_Place]]" = {}  # noqa: RUF012 - of the process, under the guard
+    _queues: "dict[str, deque[_Waiter]]" = {}  # noqa: RUF012 - of the process, under the guard
     _guard = threading.Lock()
 
     def __init__(self, path: str, descriptor: int) -> None:
@@ -114,7 +114,7 @@ class _Place:
                 self._queues[path] = queue
             queue.append(self)
 
-    def _start(self, path: str, queue: "deque[_Place]") -> None:
+    def _start(self, path: str, queue: "deque[_Waiter]") -> None:
         try:
             threading.Thread(target=self._serve, args=(path, queue), daemon=True).start()
         except RuntimeError as error:  # a limit of processes
@@ -122,8 +122,8 @@ class _Place:
             raise TryAgainLater(f"lock {path}: {error}") from error
 
     @classmethod
-    def _serve(cls, path: str, queue: "deque[_Place]") -> None:
-        """Wait for one place after the other, until nobody wants the file any more."""
+    def _serve(cls, path: str, queue: "deque[_Waiter]") -> None:
+        """Wait for one after the other, until nobody wants the file any more."""
         while True:
             with cls._guard:
                 while queue and queue[0]._left:  # noqa: SLF001 - its own class
@@ -139,7 +139,7 @@ class _Place:
                     head.has_lock.set()
 
     def leave(self) -> None:
-        """Give the place up; its descriptor is closed at once, or by the thread if that waits with it."""
+        """Give up; the descriptor is closed at once, or by the thread if that waits with it."""
         with self._guard:
             queue = self._queues.get(self._path)
             if self.has_lock.is_set() or (queue and self in queue and queue[0] is not self):

@@ -49,12 +49,12 @@ def _as_attached(attachment: Attachment, call: Call, world: World) -> Attachment
     A chained plugin's parent came from the result before ADD, and that of `auto` from a default route that
     may be another one by now: neither can be found out again, and the pod does not care.
     """
-    announced = None if attachment.link_in_container else world.host.ledger.find(call.network, call.key)
-    if announced is None:
+    entry = None if attachment.link_in_container else world.host.ledger.find(call.network, call.key)
+    if entry is None:
         return resolve(attachment, world)
-    if announced.parent == attachment.parent.name:
+    if entry.parent == attachment.parent.name:
         return attachment
-    return attachment._replace(parent=_recorded(world.host.ledger, announced.parent))
+    return attachment._replace(parent=_recorded(world.host.ledger, entry.parent))
 
 
 def _recorded(ledger: Ledger, name: str) -> Parent:

@@ -26,17 +26,17 @@ def delete(call: Call, context: Context) -> None:
     The record of the attachment decides, not the configuration, which may have changed since ADD.
     """
     ledger = Ledger()
-    announced = ledger.find(call.network, call.key)
+    entry = ledger.find(call.network, call.key)
     failures = Failures()
     with failures.gathered():
         _delete_child(call, context)
     context.emit(stage_ended("link"))
     with failures.gathered():
-        _release_addresses(_as_recorded(call, announced.record if announced else None), context)
+        _release_addresses(_as_recorded(call, entry.record if entry else None), context)
     context.emit(stage_ended("lease"))
-    if announced is not None:
+    if entry is not None:
         with failures.gathered(), open_rtnl() as rtnl:
-            record = announced.record or AttachmentRecord(call.key, call.network, announced.parent)
+            record = entry.record or AttachmentRecord(call.key, call.network, entry.parent)
             parent.release(Host(rtnl, ledger), record)
     context.emit(stage_ended("parent"))
     failures.raise_first()
@@ -135,12 +135,12 @@ def gc(call: Call, context: Context) -> None:
 
 def _collect(host: Host, call: Call, context: Context, failures: Failures) -> None:
     """Release one attachment: its addresses too, if they came from elsewhere than GC looks."""
-    announced = host.ledger.find(call.network, call.key)
-    if announced is None:
+    entry = host.ledger.find(call.network, call.key)
+    if entry is None:
         return
-    record = announced.record
+    record = entry.record
     if record is not None and record.conf and record.conf.get("ipam") != lasting_conf(call.conf).get("ipam"):
         with failures.gathered():
             _release_addresses(_as_recorded(call, record), context)
     with failures.gathered():
-        parent.release(host, record or AttachmentRecord(call.key, call.network, announced.parent))
+        parent.release(host, record or AttachmentRecord(call.key, call.network, entry.parent))

@@ -31,7 +31,7 @@ _ATTEMPTS = 5
 _LINK_PARTS = len(["..", "..", "parents", "<parent>", "users", "<key>"])
 
 
-class Announced(NamedTuple):
+class IndexEntry(NamedTuple):
     """What the index of a network says of an attachment: its parent, and its record if there is one.
 
     The parent is "" in an entry that was damaged.
@@ -90,8 +90,8 @@ class Ledger:
             statefile.remove_file(f"{directory}/{entry}")
         statefile.remove_directory(directory)
 
-    def announce(self, key: AttachmentKey, network: str, parent: str) -> None:
-        """Make an attachment's entry in its network's index: from here on a DEL finds what there is of it."""
+    def enter_index(self, key: AttachmentKey, network: str, parent: str) -> None:
+        """List an attachment in its network's index: from here on a DEL finds what there is of it."""
         name = statefile.file_name(key.text)
         index = self._path("networks", network)
         for attempt in range(_ATTEMPTS):
@@ -160,7 +160,7 @@ class Ledger:
         statefile.remove_file(self._path("networks", network, statefile.file_name(key.text)))
         statefile.remove_directory(self._path("networks", network))
 
-    def find(self, network: str, key: AttachmentKey) -> Announced | None:
+    def find(self, network: str, key: AttachmentKey) -> IndexEntry | None:
         """Return an attachment's entry in its network's index, None if there is none."""
         path = self._path("networks", network, statefile.file_name(key.text))
         try:
@@ -168,8 +168,8 @@ class Ledger:
         except OSError:
             return None
         if len(parts) != _LINK_PARTS:
-            return Announced("", None)
-        return Announced(parts[3], self.attachment(parts[3], key))
+            return IndexEntry("", None)
+        return IndexEntry(parts[3], self.attachment(parts[3], key))
 
     def attachment(self, parent: str, key: AttachmentKey) -> AttachmentRecord | None:
         """Return an attachment's record, None if this boot has none."""

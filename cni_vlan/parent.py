@@ -50,7 +50,7 @@ def take(host: Host, attachment: Attachment, record: AttachmentRecord) -> Link:
                 base = base_mtu(steps)
                 if base is not None:
                     guards.check_mtu(attachment, base)
-                ledger.announce(record.key, record.network, wanted.name)
+                ledger.enter_index(record.key, record.network, wanted.name)
                 link = _act(host, attachment, steps)
                 ledger.enter(record)
             except BaseException:

@@ -22,12 +22,12 @@ OURS = re.compile(r'"CNI\\(00)?2')  # strace writes three digits before another 
 FILES_AND_SOCKETS = "trace=%file,%desc,%network,setns"
 ADD = {
     "bind": 2, "close": 18, "fcntl": 1, "flock": 3, "getdents64": 2, "ioctl": 2, "link": 1, "mkdir": 8,
-    "newfstatat": 9, "openat": 17, "poll": 2, "read": 3, "readlink": 1, "recvfrom": 9, "rename": 3,
+    "newfstatat": 10, "openat": 17, "poll": 2, "read": 3, "readlink": 1, "recvfrom": 9, "rename": 3,
     "sendto": 8, "setns": 4, "setsockopt": 8, "socket": 2, "symlink": 1, "write": 6,
 }  # fmt: skip
 DEL = {
-    "bind": 2, "close": 11, "fcntl": 1, "flock": 3, "getdents64": 3, "ioctl": 2, "mkdir": 3,
-    "newfstatat": 11, "openat": 10, "poll": 2, "read": 3, "readlink": 1, "recvfrom": 3, "rmdir": 2,
+    "bind": 2, "close": 12, "fcntl": 1, "flock": 3, "getdents64": 3, "ioctl": 2, "mkdir": 3,
+    "newfstatat": 11, "openat": 11, "poll": 2, "read": 4, "readlink": 2, "recvfrom": 3, "rmdir": 2,
     "sendto": 4, "setns": 2,
     "setsockopt": 8, "socket": 2, "unlink": 4,
 }  # fmt: skip

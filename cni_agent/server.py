@@ -153,14 +153,15 @@ class Server:
                     self._complain(f"{boot.AGREED} names another boot than the host: share it, or remove it")
                     protocol.decline(connection, request.version)
                     return
-                if request.plugin not in self._loaders or declines(request):
-                    protocol.decline(connection, request.version)
-                    return
                 with turn.taken(_BEGIN_S) as has_turn:
-                    if self._stopping.is_set() or not has_turn:
+                    if self._stopping.is_set() or not has_turn or self._declines(request):
                         protocol.decline(connection, request.version)
                     elif protocol.begin(connection, request.version):
                         self._run(connection, request)
+
+    def _declines(self, request: protocol.Request) -> bool:
+        """Return whether the launcher has to run the plugin itself; in turn, for it reads files."""
+        return request.plugin not in self._loaders or declines(request)
 
     def _run(self, connection: socket.socket, request: protocol.Request) -> None:
         started = time.perf_counter()

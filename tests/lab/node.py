@@ -166,7 +166,7 @@ def _qemu(machine: _Machine, output: str) -> list[str]:
         return ["-chardev", f"{chardev},id={name}", "-device", f"virtserialport,chardev={name},name={name}"]
 
     return [
-        *["qemu-system-x86_64", "-machine", "q35", *machine.accelerator.options, "-smp", "2"],
+        *["qemu-system-x86_64", "-machine", "q35", *machine.accelerator.options],
         *f"-m {_MEMORY} -display none -no-reboot -nic none -monitor none".split(),
         *["-kernel", str(machine.built.kernel), "-initrd", str(machine.built.initramfs)],
         *["-append", "console=ttyS0 quiet panic=-1"],

@@ -135,9 +135,8 @@ class Server:
             with self._guard:
                 self._running -= 1
             if _own_namespace() != self._namespace:
-                os.kill(
-                    os.getpid(), signal.SIGABRT
-                )  # better no agent than one that works in a pod's namespace
+                # Better no agent than one that works in a pod's namespace.
+                os.kill(os.getpid(), signal.SIGABRT)
 
     def _serve_one(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError, protocol.ProtocolError):

@@ -44,10 +44,8 @@ def locked_while_needed(path: str, deadline_s: float = DEADLINE_S) -> Iterator[N
         try:
             yield
         finally:
-            with contextlib.suppress(
-                OSError
-            ):  # under the lock: who waits for it sees that, and makes another
-                os.unlink(path)
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # under the lock: a waiter sees that, and makes another
 
 
 def preload() -> None:

@@ -84,8 +84,13 @@ def range_sets_of(
     if not request.range_sets:
         return pool.default_range_sets(network, ipv6=request.ipv6), ()
     is_new = pool.record(network, request.range_sets)
-    overlaps = pool.overlaps(request.range_sets) if is_new else []
-    return request.range_sets, tuple(f"{text}: give both networks the same pool" for text in overlaps)
+    return request.range_sets, overlap_warnings(pool, request) if is_new else ()
+
+
+def overlap_warnings(pool: Transaction, request: "AllocationRequest") -> tuple[str, ...]:
+    """Return a warning for each subnet that another pool has too."""
+    overlaps = pool.overlaps(request.range_sets)
+    return tuple(f"{text}: give both networks the same pool" for text in overlaps)
 
 
 def release(pool: Transaction, key: AttachmentKey, networks: Collection[str]) -> None:
@@ -104,8 +109,7 @@ def check_free(pool: Transaction, network: str, request: "AllocationRequest") ->
     for range_set in range_sets_of(pool, network, request)[0]:
         if allocator.search(range_set, pool, pool.cursor(range_set)).choice is None:
             raise allocator.exhausted(range_set)
-    overlaps = pool.overlaps(request.range_sets)
-    return tuple(f"{text}: give both networks the same pool" for text in overlaps)
+    return overlap_warnings(pool, request)
 
 
 def collect(pool: Transaction, networks: Collection[str], valid: Collection[AttachmentKey]) -> None:

@@ -120,6 +120,7 @@ def _cleaned(document: Mapping[str, Any]) -> dict[str, Any]:
     networks = document.get("networks")
     entries = networks.items() if isinstance(networks, dict) else ()
     return {
+        **document,  # what a later release added is kept
         "version": 1,
         "networks": {str(name): _cleaned_entry(entry) for name, entry in entries if isinstance(entry, dict)},
         "chosen": _valid(document.get("chosen"), ipaddress.ip_network),
@@ -128,6 +129,7 @@ def _cleaned(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _cleaned_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
+        **entry,
         "subnets": _valid(entry.get("subnets"), ipaddress.ip_network),
         "digest": _valid(entry.get("digest"), str),
         "ranges": _valid(entry.get("ranges"), _check_range),

@@ -34,11 +34,11 @@ def command_line() -> None:
     from cni_ipam import config, inventory
     from cni_ipam.place import DATA_DIR
     from cni_vlan.cli import IpamTools, tool
-    from cni_vlan.node import HeldLease
+    from cni_vlan.node import Leases
 
-    def leases() -> list[HeldLease]:
-        held = {leased.lease.key: leased.lease for leased in inventory.leased_addresses(DATA_DIR, void=False)}
-        return [HeldLease(lease.network, lease.key, lease.addresses) for lease in held.values()]
+    def leases() -> Leases:
+        held = inventory.leased_addresses(DATA_DIR, void=False)
+        return {(each.lease.network, each.lease.key): each.lease.addresses for each in held}
 
     tool(prog_name="cni-vlan", obj=IpamTools({"cni-ipam": config.parse}, leases))
 

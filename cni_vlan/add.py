@@ -30,7 +30,8 @@ def add(call: Call, context: Context) -> Result:
         if world.inside.find_link(name=call.ifname) is not None:
             raise InterfaceExists(f"add interface {call.ifname}: the name is taken in the sandbox")
         attachment = resolve(attachment, world)
-        link = _take_parent(attachment, call, world, undo)
+        record = _record(call, attachment)
+        link = _take_parent(attachment, record, world, undo)
         context.emit(stage_ended("parent"))
         child = _create_child(attachment, link, call, world, undo)
         context.emit(stage_ended("link"))
@@ -41,8 +42,7 @@ def add(call: Call, context: Context) -> Result:
         context.emit(stage_ended("configure"))
         answer = plan.complete(attachment, child, call.netns, result, previous)
         if not attachment.link_in_container:
-            record = _record(call, attachment)._replace(result=render_result(answer, LATEST))
-            world.host.ledger.complete(record)
+            world.host.ledger.complete(record._replace(result=render_result(answer, LATEST)))
     addresses = tuple(ip.address for ip in result.ips)
     announce = 0 if attachment.layer3 else attachment.announce
     context.emit(Attached(call.key, call.network, child.mac, addresses, announce))
@@ -62,7 +62,7 @@ def _record(call: Call, attachment: Attachment) -> AttachmentRecord:
     )
 
 
-def _take_parent(attachment: Attachment, call: Call, world: World, undo: Undo) -> Link:
+def _take_parent(attachment: Attachment, record: AttachmentRecord, world: World, undo: Undo) -> Link:
     if attachment.link_in_container:
         name = attachment.parent.name
         link = world.inside.find_link(name=name)
@@ -72,7 +72,6 @@ def _take_parent(attachment: Attachment, call: Call, world: World, undo: Undo) -
             )
         guards.check_mtu(attachment, link)
         return link
-    record = _record(call, attachment)
     link = parent.take(world.host, attachment, record)
     undo.push(lambda: parent.release(world.host, record))
     return link

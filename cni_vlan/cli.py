@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, TextIO
 
 import click
@@ -15,7 +15,7 @@ from cni_vlan import node as nodes
 from cni_vlan.doctor import Finding, Subject, Verdict
 from cni_vlan.ledger import Ledger
 from cni_vlan.netdir import CONF_DIR, NetworkFile, Parsers
-from cni_vlan.node import HeldLease, ParentUse
+from cni_vlan.node import Leases, ParentUse
 
 _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
 _conf_dir = click.option(
@@ -28,7 +28,7 @@ class IpamTools(NamedTuple):
     """What the entry point brings of cni-ipam: parsers of its configuration, and the leases of this boot."""
 
     parsers: Parsers
-    leases: Callable[[], Sequence[HeldLease]]
+    leases: Callable[[], Leases]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -159,14 +159,14 @@ def sandboxes(subject: Subject) -> Iterator[Finding]:
         (record.network, record.key): (f"on {record.parent}", *node.addresses(record))
         for record in node.attachments
     }
-    for lease in node.leases:
-        held.setdefault((lease.network, lease.key), lease.addresses)
+    for where, addresses in node.leases.items():
+        held.setdefault(where, addresses)
     gone = [where for where in held if _is_gone(*where, sandbox_paths.get(where, ""))]
     for network, key in sorted(gone):
         advice = "have the runtime remove the pod (it calls DEL)"
-        leased = [lease.addresses for lease in node.leases if (lease.network, lease.key) == (network, key)]
+        leased = node.leases.get((network, key))
         if leased:
-            advice += f"; only the lease: cni-ipam release {leased[0][0].partition('/')[0]}"
+            advice += f"; only the lease: cni-ipam release {leased[0].partition('/')[0]}"
         text = f"container {key.text} is gone, and holds {', '.join(held[network, key])}"
         yield Finding(Verdict.WARN, network, text, advice)
     if held and not gone:

@@ -9,13 +9,9 @@ from cni_net.rtnl import Rtnl
 from cni_vlan.ledger import Ledger
 from cni_vlan.records import OURS, AttachmentRecord, ParentRecord
 
-
-class HeldLease(NamedTuple):
-    """What IPAM holds for an attachment; addresses in CIDR form."""
-
-    network: str
-    key: AttachmentKey
-    addresses: tuple[str, ...]
+# The addresses that IPAM holds for an attachment, in CIDR form, by network and key.
+Leases = Mapping[tuple[str, AttachmentKey], tuple[str, ...]]
+_NONE: Leases = {}
 
 
 class NodeState(NamedTuple):
@@ -24,7 +20,7 @@ class NodeState(NamedTuple):
     links: Mapping[str, Link]
     parents: Mapping[str, ParentRecord]
     attachments: tuple[AttachmentRecord, ...]
-    leases: tuple[HeldLease, ...] = ()
+    leases: Leases = _NONE
 
     def on(self, parent: str) -> list[AttachmentRecord]:
         """Return the attachments on a parent, by pod and key."""
@@ -37,20 +33,17 @@ class NodeState(NamedTuple):
 
     def addresses(self, record: AttachmentRecord) -> tuple[str, ...]:
         """Return the addresses of an attachment, as leased or else as recorded."""
-        leased = (
-            lease for lease in self.leases if (lease.network, lease.key) == (record.network, record.key)
-        )
-        return next((lease.addresses for lease in leased), record.addresses)
+        return self.leases.get((record.network, record.key), record.addresses)
 
 
-def read_node(rtnl: Rtnl, ledger: Ledger, leases: Sequence[HeldLease] = ()) -> NodeState:
+def read_node(rtnl: Rtnl, ledger: Ledger, leases: Leases = _NONE) -> NodeState:
     """Read the state of this node; without locks, so it may be that of a moment in the middle of a call."""
     parents = [record for name in ledger.parents() if (record := ledger.parent(name)) is not None]
     return NodeState(
         {link.name: link for link in rtnl.links()},
         {record.name: record for record in parents},
         tuple(user for record in parents for user in ledger.attachments(record.name)),
-        tuple(leases),
+        leases,
     )
 
 

@@ -45,13 +45,15 @@ def take(host: Host, attachment: Attachment, record: AttachmentRecord) -> Link:
                 if isinstance(level, Vlan):
                     held.hold(level.name)
             try:
-                _check_sharing(ledger, attachment)
-                steps = decide(wanted, _observe(host, wanted), attachment.network)
+                seen = _observe(host, wanted)
+                record_before = seen[wanted.name].record
+                _check_sharing(ledger, attachment, record_before)
+                steps = decide(wanted, seen, attachment.network)
                 base = base_mtu(steps)
                 if base is not None:
                     guards.check_mtu(attachment, base)
                 ledger.enter_index(record.key, record.network, wanted.name)
-                link = _act(host, attachment, steps)
+                link = _act(host, attachment, steps, record_before)
                 ledger.enter(record)
             except BaseException:
                 with contextlib.suppress(CniError):  # the first error counts, and the DEL does it again
@@ -65,16 +67,16 @@ def _observe(host: Host, wanted: Parent) -> dict[str, Seen]:
     return {
         level.name: Seen(
             host.rtnl.find_link(name=level.name),
-            None if isinstance(level, Existing) else host.ledger.parent(level.name),
+            # An interface below others is nobody's record; one that pods are on has their claim.
+            host.ledger.parent(level.name) if level == wanted or not isinstance(level, Existing) else None,
         )
         for level in levels(wanted)
     }
 
 
-def _check_sharing(ledger: Ledger, attachment: Attachment) -> None:
+def _check_sharing(ledger: Ledger, attachment: Attachment, record: ParentRecord | None) -> None:
     """Raise ParentConflict, naming the other network, if the parent is used in another way."""
     parent = attachment.parent.name
-    record = ledger.parent(parent)
     if record is None or record.claim is None:
         return
     reason = guards.sharing_conflict(attachment.claim, record.claim)
@@ -89,8 +91,8 @@ def _check_sharing(ledger: Ledger, attachment: Attachment) -> None:
         raise ParentConflict(f"use MAC address {attachment.mac} on {parent}: {owner.text} has it")
 
 
-def _act(host: Host, attachment: Attachment, steps: tuple[Step, ...]) -> Link:
-    """Take the steps, the lowest level first; return the link of the last."""
+def _act(host: Host, attachment: Attachment, steps: tuple[Step, ...], record: ParentRecord | None) -> Link:
+    """Take the steps, the lowest level first; return the link of the last, whose record is given."""
     _record_chain(host.ledger, steps)
     below: Link | None = None
     for at, step in enumerate(steps):
@@ -100,7 +102,9 @@ def _act(host: Host, attachment: Attachment, steps: tuple[Step, ...]) -> Link:
             host.ledger.enter_vlan(step.parent.name, above)
         below = link
     assert below is not None  # noqa: S101 - for mypy; there is at least one step
-    record = host.ledger.parent(attachment.parent.name) or _record(attachment.parent, FOUND)
+    if steps[-1].action in {Action.CREATE, Action.ADOPT}:
+        record = host.ledger.parent(attachment.parent.name)
+    record = record or _record(attachment.parent, FOUND)
     if record.claim != attachment.claim:
         host.ledger.write_parent(record._replace(claim=attachment.claim))
     return below

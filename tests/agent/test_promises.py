@@ -10,9 +10,8 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -30,20 +29,6 @@ def told(agent: RunningAgent) -> list[Json]:
     return [json.loads(line) for line in agent.log.read_text().splitlines()]
 
 
-@contextmanager
-def held(host: Host, lock: str) -> Iterator[None]:
-    """Hold a lock as another process does, which may be for ever."""
-    host.run("mkdir", "-p", str(Path(lock).parent))
-    holder = host.popen("flock", "--close", lock, "sh", "-c", "echo held; exec cat", stdin=-1, stdout=-1)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    try:
-        yield
-    finally:
-        holder.kill()
-        holder.communicate()
-
-
 def left(host: Host) -> list[str]:
     """What is kept on disk, but the file that this test itself has locked."""
     return [name for name in host.state() if not name.startswith("cni-vlan/locks/")]
@@ -59,7 +44,7 @@ def test_an_add_whose_launcher_was_killed_is_over_before_its_del_answers(
     del agent
     host.uplink()
     (pod,) = host.pods("p1")
-    with held(host, "/var/lib/cni/cni-vlan/locks/eth0"):
+    with host.holding("/var/lib/cni/cni-vlan/locks/eth0"):
         caller = host.start("ADD", CONF, pod)
         wait_until(some_lock_is_waited_for)
         caller.kill()
@@ -194,7 +179,7 @@ def test_an_undo_that_has_to_wait_is_not_cut_short(host: Host, agent: RunningAge
 def test_what_comes_while_it_stops_is_done_at_once_by_the_plugins(host: Host, agent: RunningAgent) -> None:
     host.uplink()
     first, second = host.pods("p1", "p2")
-    with held(host, "/var/lib/cni/cni-ipam/lan/lock"):
+    with host.holding("/var/lib/cni/cni-ipam/lan/lock"):
         caller = host.start("ADD", CONF, first)
         wait_until(lambda: first.has_link("eth0"))
         agent.process.terminate()
@@ -254,7 +239,7 @@ def test_a_lock_that_stays_held_stops_no_other_network(host: Host, agent: Runnin
     shutil.copy(ROOT / "dist" / "launcher", host.scratch / "bin" / "cni-vlan")  # one that waits
     host.uplink()
     pods = host.pods(*(f"p{number}" for number in range(80)), "other")
-    with held(host, "/var/lib/cni/cni-ipam/lan/lock"):
+    with host.holding("/var/lib/cni/cni-ipam/lan/lock"):
         callers = [host.start("ADD", CONF, pod) for pod in pods[:-1]]
         wait_until(lambda: len(waiting_threads(agent)) >= len(callers))
         pods[-1].attach(OTHER)

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -240,18 +238,6 @@ def test_two_ways_to_write_a_long_vlan_name_the_same_link(host: Host) -> None:
     assert set(host.links()) == {"lo", "enp129s0f0np0"}
 
 
-@contextmanager
-def held(host: Host, lock: str) -> Iterator[None]:
-    holder = host.popen("flock", "--close", lock, "sh", "-c", "echo held; exec cat", stdin=-1, stdout=-1)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    try:
-        yield
-    finally:
-        holder.kill()
-        holder.communicate()
-
-
 def waited_for(host: Host, lock: str) -> bool:
     path = inside(host, f"/var/lib/cni/cni-vlan/locks/{lock}")
     inode = path.stat().st_ino if path.exists() else 0
@@ -265,7 +251,7 @@ def test_the_last_del_and_the_first_add_of_a_nested_vlan(cold_host: Host) -> Non
     first, second = host.pods("p1", "p2")
     conf = network("lan", "eth0.100.200", "10.0.0.0/24", announce=0)
     first.attach(conf)
-    with held(host, "/var/lib/cni/cni-vlan/locks/eth0.100"):
+    with host.holding("/var/lib/cni/cni-vlan/locks/eth0.100"):
         deleting = host.start("DEL", conf, first)
         wait_until(lambda: waited_for(host, "eth0.100"))
         deleting.send_signal(signal.SIGSTOP)
@@ -288,7 +274,7 @@ def test_a_release_that_was_killed_half_way_is_done_again(cold_host: Host) -> No
     (pod,) = host.pods("p1")
     conf = network("lan", "eth0.100.200", "10.0.0.0/24", announce=0)
     pod.attach(conf)
-    with held(host, "/var/lib/cni/cni-vlan/locks/eth0.100"):
+    with host.holding("/var/lib/cni/cni-vlan/locks/eth0.100"):
         deleting = host.start("DEL", conf, pod)
         wait_until(lambda: waited_for(host, "eth0.100"))
         deleting.kill()

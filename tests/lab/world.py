@@ -228,6 +228,19 @@ class Host:
         lasting = ("/lock", "/.lock", "/.ula", "/pool")
         return sorted(name for name in listed if not name.endswith(lasting) and "/cursors/" not in name)
 
+    @contextmanager
+    def holding(self, lock: str) -> Iterator[None]:
+        """Hold a lock as another process does, which may be for ever."""
+        self.run("mkdir", "-p", str(Path(lock).parent))
+        holder = self.popen("flock", "--close", lock, "sh", "-c", "echo held; exec cat", stdin=-1, stdout=-1)
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        try:
+            yield
+        finally:
+            holder.kill()
+            holder.communicate()
+
     def held_locks(self) -> list[str]:
         """The lock files that some process holds."""
         listed = self.run("find", "/var/lib/cni", "-type", "f", "-name", "*lock*", "-o", "-path", "*/locks/*")

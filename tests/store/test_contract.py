@@ -210,7 +210,7 @@ def test_a_lease_whose_cursor_cannot_be_written_is_none(tmp_path: Path) -> None:
     store = DiskStore(Place("p", str(tmp_path)))
     lease(store, "a")
     shutil.rmtree(tmp_path / "p" / "cursors")
-    (tmp_path / "p" / "cursors").write_text("no directory")
+    (tmp_path / "p" / "cursors").symlink_to("nowhere")  # read as absent, and cannot be written
 
     with pytest.raises(IoFailure):
         lease(store, "b")

@@ -11,6 +11,7 @@ from cni_ipam.config import needs_host_files
 from cni_vlan.ledger import Ledger
 
 _BUILTIN = "cni-ipam"
+_RENAMED = {"type": "?"}  # whether a network was renamed, the host's configuration files tell
 
 
 def declines(request: Request) -> bool:
@@ -43,6 +44,8 @@ def _recorded(request: Request, network: object) -> Iterator[object]:
         entry = ledger.find(network, key)
         if entry is not None and entry.record is not None:
             yield entry.record.conf.get("ipam")
+        elif entry is None and ledger.networks_of(key):
+            yield _RENAMED
 
 
 def _is_away(ipam: dict[str, Any], plugin: str) -> bool:

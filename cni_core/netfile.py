@@ -1,10 +1,30 @@
 """Network configuration files as people write them: a single plugin's, or a list of plugins (.conflist)."""
 
+import contextlib
+import os
 from typing import Any
 
 from cni_core import statefile
 from cni_core.document import decode_config
-from cni_core.errors import InvalidConfig
+from cni_core.errors import CniError, InvalidConfig
+
+CONF_DIR = "/etc/cni/net.d"
+_ENDINGS = (".conf", ".conflist", ".json")  # what libcni reads
+
+
+def files(directory: str) -> list[str]:
+    """Return the paths of the files in a directory that a runtime reads."""
+    names = sorted(statefile.list_directory(directory))
+    return [os.path.join(directory, name) for name in names if name.endswith(_ENDINGS)]
+
+
+def networks(directory: str) -> set[str]:
+    """Return the names of the networks that are configured in a directory; a file that is none has none."""
+    found = set()
+    for path in files(directory):
+        with contextlib.suppress(CniError):
+            found |= {str(plugin["name"]) for plugin in read_plugins(path)}
+    return found
 
 
 def read_plugins(path: str) -> list[dict[str, Any]]:

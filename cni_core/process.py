@@ -1,9 +1,10 @@
 """A plugin as a process. Only this module reads its environment and stdin and writes its stdout."""
 
+import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 
 from cni_core import boot
@@ -64,6 +65,17 @@ class _Ending:
         self._reason = "stopped by SIGTERM before the end"
         if not self._has_begun:
             raise TryAgainLater(self._reason)
+
+
+def run_verb(
+    name: str, load: Callable[[], Commands], delegates: Loaders, environ: Mapping[str, str], stdin: str
+) -> str:
+    """Run a verb in this process, for an operator; return the message of its error, "" for success."""
+    answers: list[str] = []
+    edges = Edges(
+        {**os.environ, **environ}, stdin.encode, lambda _status, text: answers.append(text), _write_stderr
+    )
+    return str(json.loads(answers[0])["msg"]) if run(name, load, edges, delegates) else ""
 
 
 def main(

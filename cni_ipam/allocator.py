@@ -9,11 +9,20 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from cni_core.errors import AddressUnavailable, PoolExhausted
-from cni_ipam.ranges import Address, Interval, Range, RangeSet, after, clip, to_address
+from cni_ipam.ranges import Address, Interval, Range, RangeSet, after, clip, count, to_address
 
 BLOCK_BITS = 8
 GROUP_BITS = 8  # blocks in a group, whose marks are read at once
 _BLOCK_SIZE = 1 << BLOCK_BITS
+
+
+class AddressTaken(AddressUnavailable):
+    """A requested address is another attachment's."""
+
+    def __init__(self, address: Address, range_set: RangeSet) -> None:
+        where = range_set.describe()
+        super().__init__(f"requested IP address {address} is not available in range set {where}")
+        self.address = address
 
 
 class Occupancy(Protocol):
@@ -60,9 +69,10 @@ def search(range_set: RangeSet, occupancy: Occupancy, cursor: int | None) -> Sea
     return Search(None, tuple(full))
 
 
-def exhausted(range_set: RangeSet) -> PoolExhausted:
+def exhausted(range_set: RangeSet, pool: str) -> PoolExhausted:
     """Return the error for a range set without a free address."""
-    return PoolExhausted(f"no IP addresses available in range set: {range_set.describe()}")
+    where = f"pool {pool}: all {count(range_set.intervals)} are leased"
+    return PoolExhausted(f"no IP addresses available in range set: {range_set.describe()}", where)
 
 
 def _first_free(part: Interval, range_set: RangeSet, occupancy: Occupancy, full: list[int]) -> int | None:
@@ -111,8 +121,7 @@ def choose(
     if reason:
         raise AddressUnavailable(f"requested ip {requested} {reason}")
     if occupancy.is_taken(range_set.version, number):
-        where = range_set.describe()
-        raise AddressUnavailable(f"requested IP address {requested} is not available in range set {where}")
+        raise AddressTaken(requested, range_set)
     return Search(Choice(number, found))
 
 

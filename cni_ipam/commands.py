@@ -87,7 +87,7 @@ def check(call: Call, context: Context) -> None:
 
 
 def status(call: Call, context: Context) -> None:
-    """Raise NotAvailable if no address could be leased."""
+    """Raise NotAvailable if this node cannot lease addresses; warn if none is free."""
     from cni_ipam import config
 
     request = config.parse(call, context.warn)

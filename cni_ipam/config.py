@@ -7,7 +7,7 @@ configuration is reported at once; docs/configuration.md has the keys.
 import ipaddress
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 from cni_core.call import Call
 from cni_core.document import section
@@ -48,6 +48,7 @@ class Schema(TypedDict, total=False):
     resolvConf: str
     dataDir: str
     pool: str
+    statusWhenFull: Literal["warn", "fail"]
 
 
 class _Runtime(TypedDict, total=False):
@@ -59,7 +60,8 @@ class AllocationRequest(NamedTuple):
 
     `host_local` is its schema, whose users expect its errors, word for word.
     No range sets: the network gets a default pool, with IPv6 if `ipv6`. `implied_default` adds a default
-    route for each gateway. Addresses in `requested` are plain text.
+    route for each gateway. Addresses in `requested` are plain text. `may_be_full`: STATUS succeeds without a
+    free address.
     """
 
     place: Place
@@ -71,6 +73,7 @@ class AllocationRequest(NamedTuple):
     resolv_conf: str = ""
     ipv6: bool = False
     host_local: bool = False
+    may_be_full: bool = True
 
 
 def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
@@ -102,6 +105,7 @@ def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
         resolv_conf=conf.get("resolvConf", ""),
         ipv6=conf.get("ipv6", False),
         host_local=not docker_schema,
+        may_be_full=conf.get("statusWhenFull") != "fail",
     )
 
 
@@ -133,12 +137,25 @@ def _read(
         sets = _range_sets(conf, runtime, problems)
         if problems:
             return conf, sets, problems
+        warnings += _gateway_warnings(sets)
         if len(_known) >= _KNOWN_MOST:
             _known.clear()
         known = _known[network] = _Known(document, runtime, warnings, conf, sets)
     for text in known.warnings:
         warn(text)
     return known.conf, known.sets, []
+
+
+def _gateway_warnings(sets: Sequence[RangeSet]) -> list[str]:
+    """Return a warning for each gateway that is no neighbour of its pods by their own subnet."""
+    found = dict.fromkeys(
+        (item.gateway, item.subnet) for range_set in sets for item in range_set.ranges if item.gateway
+    )
+    return [
+        f"ipam: gateway {gateway} is outside of subnet {subnet}"
+        for gateway, subnet in found
+        if ipaddress.ip_address(gateway) not in subnet
+    ]
 
 
 def _name_problems(conf: Schema) -> list[str]:

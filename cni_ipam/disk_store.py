@@ -89,8 +89,10 @@ class DiskStore:
 
     def is_taken(self, version: int, number: int) -> bool:
         """Return whether one address is taken."""
-        directory = self._block_path(version, number >> BLOCK_BITS)
-        return os.path.lexists(f"{directory}/{address_text(version, number)}")
+        return os.path.lexists(self._address_path(version, number))
+
+    def _address_path(self, version: int, number: int) -> str:
+        return f"{self._block_path(version, number >> BLOCK_BITS)}/{address_text(version, number)}"
 
     def _full_path(self, version: int, identity: str, group: int) -> str:
         first = address_text(version, group << (BLOCK_BITS + GROUP_BITS))
@@ -134,8 +136,11 @@ class DiskStore:
         return defaults.default_range_sets(self.file, network, ipv6=ipv6)
 
     def overlaps(self, sets: Sequence[RangeSet]) -> list[str]:
-        """Describe each subnet that overlaps one of another pool of this node."""
-        return self.file.overlaps(sets)
+        """Describe each subnet that overlaps one of another pool of this node, if that has leases."""
+        return self.file.overlaps(sets, self._is_used)
+
+    def _is_used(self, pool: str) -> bool:
+        return bool(statefile.list_directory(f"{self.place.data_dir}/{pool}/{self._boot}/owners"))
 
     # Cursors.
 
@@ -167,6 +172,11 @@ class DiskStore:
         lease = lease_text.parse(text)
         return lease if lease.key == key and lease.is_whole else self._recovered(key)
 
+    def holder(self, version: int, number: int) -> Lease | None:
+        """Return the lease that an address is bound to, None if it is free."""
+        text = statefile.read_file(self._address_path(version, number))
+        return None if text is None else lease_text.parse(text)
+
     def _recovered(self, key: AttachmentKey) -> Lease:
         """Return the lease in a file that was emptied by hand, from the names of its addresses."""
         bare = Lease(key, "", ())
@@ -191,8 +201,7 @@ class DiskStore:
                 raise IoFailure(f"write lease {address}: {error}") from error
 
     def _lease_path(self, address: str) -> str:
-        version, number = parse_address(address)
-        return f"{self._block_path(version, number >> BLOCK_BITS)}/{address_text(version, number)}"
+        return self._address_path(*parse_address(address))
 
     def holds(self, lease: Lease, address: str) -> bool:
         """Return whether an address is bound to a lease: both names are one file."""

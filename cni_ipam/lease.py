@@ -19,6 +19,12 @@ class Lease(NamedTuple):
     since: str = ""
 
     @property
+    def owner(self) -> str:
+        """The attachment, as a message names it."""
+        pod = f"pod {self.pod.label}, " if self.pod.label else ""
+        return f"{pod}container {self.key.container_id} {self.key.ifname}"
+
+    @property
     def is_whole(self) -> bool:
         """Whether the text was read as it was written: every address is one."""
         return bool(self.addresses) and all(map(_is_address, self.addresses))

@@ -22,6 +22,9 @@ class Transaction(Occupancy, Protocol):
     def lease_of(self, key: AttachmentKey) -> Lease | None:
         """Return the lease of an attachment, None if it has none."""
 
+    def holder(self, version: int, number: int) -> Lease | None:
+        """Return the lease that an address is bound to, None if it is free."""
+
     def leases(self) -> Iterator[Lease]:
         """Yield every lease."""
 

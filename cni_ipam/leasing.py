@@ -10,7 +10,7 @@ from cni_ipam import allocator
 from cni_ipam.allocator import Choice
 from cni_ipam.lease import Lease, timestamp
 from cni_ipam.lease_store import Transaction
-from cni_ipam.ranges import RangeSet
+from cni_ipam.ranges import Address, RangeSet
 
 if TYPE_CHECKING:
     from cni_ipam.config import AllocationRequest
@@ -47,11 +47,7 @@ def lease(pool: Transaction, tenant: Tenant, request: "AllocationRequest") -> Gr
     choices = []
     for at, (range_set, address) in enumerate(zip(range_sets, wanted, strict=True)):
         with _worded_as_by_host_local(request, at):
-            found = allocator.choose(range_set, address, pool, pool.cursor(range_set))
-            pool.mark_full(range_set, found.full)
-            if found.choice is None:
-                raise allocator.exhausted(range_set)
-            choices.append(found.choice)
+            choices.append(_choose(pool, range_set, address, request))
     addresses = tuple(choice.cidr for choice in choices)
     made = Lease(tenant.key, tenant.network, addresses, tenant.pod, timestamp())
     pool.allocate(made)
@@ -63,6 +59,22 @@ def lease(pool: Transaction, tenant: Tenant, request: "AllocationRequest") -> Gr
         pool.release(made)
         raise
     return Granted(tuple(choices), warnings)
+
+
+def _choose(
+    pool: Transaction, range_set: RangeSet, address: Address | None, request: "AllocationRequest"
+) -> Choice:
+    """Return the requested address of a set, or its next free one."""
+    try:
+        found = allocator.choose(range_set, address, pool, pool.cursor(range_set))
+    except allocator.AddressTaken as error:
+        holder = pool.holder(range_set.version, int(error.address))
+        error.details = f"pool {request.place.pool}: {holder.owner if holder else 'another process'} has it"
+        raise
+    pool.mark_full(range_set, found.full)
+    if found.choice is None:
+        raise allocator.exhausted(range_set, request.place.pool)
+    return found.choice
 
 
 @contextmanager
@@ -104,12 +116,20 @@ def release(pool: Transaction, key: AttachmentKey, networks: Collection[str]) ->
 
 
 def check_free(pool: Transaction, network: str, request: "AllocationRequest") -> tuple[str, ...]:
-    """Raise unless an address of each range set could be leased; return warnings of overlaps."""
+    """Raise unless addresses can be leased; return warnings of overlaps, and of range sets that are full.
+
+    The specification says that STATUS should fail without a free address. A runtime hands that on as a node
+    that is not ready, and Kubernetes then evicts every pod of it, of other networks too: so only if asked to.
+    """
     pool.check_writable()
-    for range_set in range_sets_of(pool, network, request)[0]:
-        if allocator.search(range_set, pool, pool.cursor(range_set)).choice is None:
-            raise allocator.exhausted(range_set)
-    return overlap_warnings(pool, request)
+    full = [
+        allocator.exhausted(range_set, request.place.pool)
+        for range_set in range_sets_of(pool, network, request)[0]
+        if allocator.search(range_set, pool, pool.cursor(range_set)).choice is None
+    ]
+    if full and not request.may_be_full:
+        raise full[0]
+    return (*(f"{error.details}: {error.msg}" for error in full), *overlap_warnings(pool, request))
 
 
 def collect(pool: Transaction, networks: Collection[str], valid: Collection[AttachmentKey]) -> None:

@@ -78,15 +78,15 @@ class PoolFile:
         unique = {ipaddress.ip_network(text) for text in (*named, *document.get("chosen", ()))}
         return sorted(unique, key=lambda subnet: (subnet.version, int(subnet.network_address)))
 
-    def overlaps(self, sets: Sequence[RangeSet]) -> list[str]:
-        """Describe each subnet that overlaps one of another pool: addresses may be given twice."""
+    def overlaps(self, sets: Sequence[RangeSet], is_used: Callable[[str], bool]) -> list[str]:
+        """Describe each subnet that overlaps one of another pool in use: addresses may be given twice."""
         ours = {item.subnet for range_set in sets for item in range_set.ranges}
         return sorted(
             {
                 f"subnet {subnet} of pool {self.place.pool} overlaps {theirs} of pool {other}"
                 for other, theirs in self.others()
                 for subnet in ours
-                if overlap(subnet, theirs)
+                if overlap(subnet, theirs) and is_used(other)
             }
         )
 

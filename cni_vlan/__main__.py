@@ -20,6 +20,9 @@ def load_ipam_commands() -> Commands:
     return commands
 
 
+DELEGATES = {"cni-ipam": load_ipam_commands}
+
+
 def hear(event: object, call: Call | None, context: Context) -> None:
     """Have a new pod's addresses announced by a process that outlives this one."""
     if isinstance(event, StageEnded | Finished):  # before the import of what nobody needs then
@@ -33,19 +36,27 @@ def command_line() -> None:
     """Run the tool for operators; exits the process."""
     from cni_ipam import config, inventory
     from cni_ipam.place import DATA_DIR
-    from cni_vlan.cli import IpamTools, tool
-    from cni_vlan.node import Leases
+    from cni_vlan import release
+    from cni_vlan.cli import Wiring, tool
+    from cni_vlan.node import Leases, PoolUse
 
     def leases() -> Leases:
         held = inventory.leased_addresses(DATA_DIR, void=False)
         return {(each.lease.network, each.lease.key): each.lease.addresses for each in held}
 
-    tool(prog_name="cni-vlan", obj=IpamTools({"cni-ipam": config.parse}, leases))
+    def pools() -> tuple[PoolUse, ...]:
+        return tuple(PoolUse(u.pool, u.subnet, u.size, u.free) for u in inventory.usage(DATA_DIR))
+
+    def detach(held: release.Held, cni_path: str) -> str:
+        environ, stdin = release.environment(held, cni_path), release.configuration(held)
+        return process.run_verb("cni-vlan", load_commands, DELEGATES, environ, stdin)
+
+    tool(prog_name="cni-vlan", obj=Wiring({"cni-ipam": config.parse}, leases, pools, detach))
 
 
 def main() -> int:
     """Run this process as cni-vlan."""
-    return process.main("cni-vlan", load_commands, {"cni-ipam": load_ipam_commands}, command_line, hear)
+    return process.main("cni-vlan", load_commands, DELEGATES, command_line, hear)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """CHECK: gather what the kernel shows and compare it with prevResult."""
 
-from cni_core import delegate
+from cni_core import delegate, libcni
 from cni_core.call import Call
 from cni_core.context import Context
 from cni_core.errors import CheckFailed, CniError, InvalidConfig
@@ -31,7 +31,8 @@ def check(call: Call, context: Context) -> None:
     with open_world(call, context) as world:
         attachment = _as_attached(attachment, call, world)
         observed = _observe(attachment, call.ifname, world)
-    found += verify.mismatches(attachment, expected, index, observed)
+    last = libcni.is_last(call.network, call.container_id, call.ifname, str(call.conf.get("type")))
+    found += verify.mismatches(attachment, expected, index, observed, last=last)
     if found:
         raise CheckFailed(f"check {call.ifname}: " + "; ".join(found))
 

@@ -8,14 +8,16 @@ from typing import Any, NamedTuple, TextIO
 import click
 
 from cni_core.errors import CniError
+from cni_core.netfile import CONF_DIR
 from cni_core.run_directory import AGENT_SOCKET
 from cni_net.rtnl import open_rtnl
-from cni_vlan import convert, doctor, netdir
+from cni_vlan import convert, doctor, netdir, release
 from cni_vlan import node as nodes
 from cni_vlan.doctor import Finding, Subject, Verdict
 from cni_vlan.ledger import Ledger
-from cni_vlan.netdir import CONF_DIR, NetworkFile, Parsers
-from cni_vlan.node import Leases, ParentUse
+from cni_vlan.netdir import NetworkFile, Parsers
+from cni_vlan.node import Leases, ParentUse, PoolUse
+from cni_vlan.release import Detach, Held
 
 _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
 _conf_dir = click.option(
@@ -24,11 +26,13 @@ _conf_dir = click.option(
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-class IpamTools(NamedTuple):
-    """What the entry point brings of cni-ipam: parsers of its configuration, and the leases of this boot."""
+class Wiring(NamedTuple):
+    """What the entry point brings: of cni-ipam its parsers, the leases of this boot, the pools; and DEL."""
 
     parsers: Parsers
     leases: Callable[[], Leases]
+    pools: Callable[[], tuple[PoolUse, ...]]
+    detach: Detach
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -43,9 +47,9 @@ def tool() -> None:
 @tool.command("validate")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @click.pass_obj
-def validate_command(ipam: IpamTools, files: tuple[str, ...]) -> None:
+def validate_command(wiring: Wiring, files: tuple[str, ...]) -> None:
     """Check the network configurations in FILES (.conf or .conflist), and list every problem."""
-    read = [netdir.read(file, ipam.parsers) for file in files]
+    read = [netdir.read(file, wiring.parsers) for file in files]
     for file in read:
         _report(file)
     wrong = sum(not file.attachments for file in read)
@@ -108,12 +112,12 @@ def _put(network: dict[str, Any], directory: str | None) -> None:
 @_conf_dir
 @_as_json
 @click.pass_obj
-def networks_command(ipam: IpamTools, conf_dir: str, *, as_json: bool) -> None:
+def networks_command(wiring: Wiring, conf_dir: str, *, as_json: bool) -> None:
     """Show the networks on this node: parents, VLANs, pods, addresses."""
     try:
         with open_rtnl() as rtnl:
-            parents = nodes.parents_in_use(nodes.read_node(rtnl, Ledger(), ipam.leases()))
-        files = list(netdir.read_directory(conf_dir, ipam.parsers))
+            parents = nodes.parents_in_use(nodes.read_node(rtnl, Ledger(), wiring.leases()))
+        files = list(netdir.read_directory(conf_dir, wiring.parsers))
     except CniError as error:
         raise click.ClickException(error.msg) from error
     used = {network for parent in parents for network in parent.networks}
@@ -136,15 +140,15 @@ def _parent_json(parent: ParentUse) -> dict[str, Any]:
 @click.option("--agent", default=AGENT_SOCKET, show_default=True, help="Socket of the agent.")
 @_as_json
 @click.pass_obj
-def doctor_command(ipam: IpamTools, conf_dir: str, agent: str, *, as_json: bool) -> None:
+def doctor_command(wiring: Wiring, conf_dir: str, agent: str, *, as_json: bool) -> None:
     """Check this node and give advice on each problem. Changes nothing.
 
     The exit status is 1 if something fails; warnings do not count.
     """
     try:
         with open_rtnl() as rtnl:
-            files = list(netdir.read_directory(conf_dir, ipam.parsers))
-            node = nodes.read_node(rtnl, Ledger(), ipam.leases())
+            files = list(netdir.read_directory(conf_dir, wiring.parsers))
+            node = nodes.read_node(rtnl, Ledger(), wiring.leases(), wiring.pools())
             found = doctor.examine(Subject(rtnl, node, files, agent))
     except CniError as error:
         raise click.ClickException(error.msg) from error
@@ -162,3 +166,47 @@ def _show(finding: Finding) -> None:
     click.echo(f"{verdict}  {finding.subject}: {finding.text}")
     if finding.advice:
         click.echo(f"      -> {finding.advice}")
+
+
+@tool.command("release")
+@click.argument("container")
+@click.argument("ifname", required=False)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--force", is_flag=True, help="Even if the container's network namespace is still there.")
+@click.option(
+    "--cni-path",
+    envvar="CNI_PATH",
+    default="/opt/cni/bin",
+    show_default=True,
+    help="Directories of the IPAM plugins.",
+)
+@click.pass_obj
+def release_command(
+    wiring: Wiring, container: str, ifname: str | None, *, yes: bool, force: bool, cni_path: str
+) -> None:
+    """Release what CONTAINER holds, or its interface IFNAME: link, addresses, and a parent of ours.
+
+    CONTAINER is the id, or the beginning of it. For containers that are gone and whose runtime did not call
+    DEL; what is done is a DEL.
+    """
+    found = release.find(Ledger(), container, ifname)
+    if not found:
+        raise click.ClickException(f"{container}: no such container holds anything")
+    if len({held.key.container_id for held in found}) > 1:
+        raise click.ClickException(f"{container}: several containers begin so, write more of the id")
+    alive = [held for held in found if held.is_alive]
+    if alive and not force:
+        raise click.ClickException(
+            f"{alive[0].label} is still there, at {alive[0].sandbox}: remove the pod, or use --force"
+        )
+    if not yes:
+        click.confirm(f"Release {', '.join(held.label for held in found)}?", abort=True)
+    for held in found:
+        _release(held, wiring.detach, cni_path)
+
+
+def _release(held: Held, detach: Detach, cni_path: str) -> None:
+    problem = detach(held, cni_path)
+    if problem:
+        raise click.ClickException(f"{held.label}: {problem}")
+    click.echo(f"released {held.label}")

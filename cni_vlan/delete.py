@@ -1,6 +1,6 @@
 """DEL and GC: lenient; they need no valid configuration and go on after every fault."""
 
-from cni_core import delegate
+from cni_core import delegate, netfile
 from cni_core.call import Call, valid_attachments
 from cni_core.context import Context
 from cni_core.document import section
@@ -26,6 +26,7 @@ def delete(call: Call, context: Context) -> None:
     The record of the attachment decides, not the configuration, which may have changed since ADD.
     """
     ledger = Ledger()
+    call = _by_its_former_name(call, ledger)
     entry = ledger.find(call.network, call.key)
     failures = Failures()
     with failures.gathered():
@@ -41,6 +42,23 @@ def delete(call: Call, context: Context) -> None:
     context.emit(stage_ended("parent"))
     failures.raise_first()
     context.emit(Detached(call.key, call.network))
+
+
+def _by_its_former_name(call: Call, ledger: Ledger) -> Call:
+    """Return the call for the network that the attachment was made in, if that was renamed since.
+
+    Renamed: the file that named it has the call's name now. Another network of that name which is configured
+    still is left alone: this may be the DEL of an ADD that was refused since the interface is that network's.
+    """
+    if ledger.find(call.network, call.key) is not None:
+        return call
+    others = ledger.networks_of(call.key)
+    if others:
+        configured = netfile.networks(netfile.CONF_DIR)
+        former = [name for name in others if name not in configured]
+        if former and call.network in configured:
+            return call._replace(conf={**call.conf, "name": former[0]})
+    return call
 
 
 def _as_recorded(call: Call, record: AttachmentRecord | None) -> Call:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from cni_core import libcni
 from cni_core.call import AttachmentKey
-from cni_core.errors import CniError
 from cni_net.rtnl import Rtnl
 from cni_vlan import guards
 from cni_vlan.attachment import Attachment
@@ -18,8 +17,9 @@ from cni_vlan.node import NodeState
 from cni_vlan.parent_decision import is_ours
 from cni_vlan.parents import Isolated, Vlan
 from cni_vlan.records import OURS
-from cni_vlan.status import check_uplink
+from cni_vlan.status import uplink_trouble
 
+_UNIT, _UNIT_PLACES = "cni-agent.socket", ("/etc/systemd/system", "/lib/systemd/system")
 _KINDS = {"macvlan": "macvlan", "ipvlan": "ipvlan", "vlan": "8021q", "dummy": "dummy"}  # and their modules
 
 
@@ -56,7 +56,7 @@ class Subject(NamedTuple):
 
 def examine(subject: Subject) -> list[Finding]:
     """Return the findings, in the order in which things depend on each other."""
-    checks = (kernel, configurations, uplinks, sharing, parents, sandboxes, agent)
+    checks = (kernel, configurations, uplinks, sharing, parents, pools, sandboxes, agent)
     return [finding for check in checks for finding in check(subject)]
 
 
@@ -99,15 +99,25 @@ def configurations(subject: Subject) -> Iterator[Finding]:
 def uplinks(subject: Subject) -> Iterator[Finding]:
     """Look whether pods could be attached now."""
     for attachment in subject.wanted:
-        if attachment.link_in_container:
-            continue
-        try:
-            check_uplink(attachment, subject.rtnl)
-        except CniError as error:
-            advice = "no pod can be attached to it: plug it in, bring it up, or correct parent"
-            yield Finding(Verdict.FAIL, attachment.network, error.msg.partition(": ")[2], advice)
+        trouble = uplink_trouble(attachment, subject.rtnl)
+        if trouble is None:
+            if not attachment.link_in_container:
+                yield Finding(Verdict.OK, attachment.network, f"parent {attachment.parent.name} can be used")
+        elif trouble.fatal:
+            advice = "no pod can be attached to it: bring it up, or correct parent"
+            yield Finding(Verdict.FAIL, attachment.network, trouble.text, advice)
         else:
-            yield Finding(Verdict.OK, attachment.network, f"parent {attachment.parent.name} can be used")
+            advice = "its pods reach only each other: plug it in, or look at the switch"
+            yield Finding(Verdict.WARN, attachment.network, trouble.text, advice)
+
+
+def pools(subject: Subject) -> Iterator[Finding]:
+    """Find subnets without a free address."""
+    for pool in subject.node.pools:
+        if pool.size and not pool.free:
+            text = f"no address of {pool.subnet} is free, {pool.size} are leased"
+            advice = "new pods wait for one: enlarge the range, or see who holds them: cni-ipam leases"
+            yield Finding(Verdict.WARN, f"pool {pool.name}", text, advice)
 
 
 def sharing(subject: Subject) -> Iterator[Finding]:
@@ -163,14 +173,18 @@ def sandboxes(subject: Subject) -> Iterator[Finding]:
         held.setdefault(where, addresses)
     gone = [where for where in held if _is_gone(*where, sandbox_paths.get(where, ""))]
     for network, key in sorted(gone):
-        advice = "have the runtime remove the pod (it calls DEL)"
-        leased = node.leases.get((network, key))
-        if leased:
-            advice += f"; only the lease: cni-ipam release {leased[0].partition('/')[0]}"
+        advice = f"have the runtime remove the pod; if it knows of none: {_releasing(node, network, key)}"
         text = f"container {key.text} is gone, and holds {', '.join(held[network, key])}"
         yield Finding(Verdict.WARN, network, text, advice)
     if held and not gone:
         yield Finding(Verdict.OK, "leftovers", f"none among {len(held)} attachments")
+
+
+def _releasing(node: NodeState, network: str, key: AttachmentKey) -> str:
+    """Return the command that releases what a container holds."""
+    if any((record.network, record.key) == (network, key) for record in node.attachments):
+        return f"cni-vlan release {key.container_id} {key.ifname}"
+    return f"cni-ipam release {node.leases[network, key][0].partition('/')[0]}"
 
 
 def _is_gone(network: str, key: AttachmentKey, sandbox: str) -> bool:
@@ -187,6 +201,13 @@ def agent(subject: Subject) -> Iterator[Finding]:
             connection.connect(subject.agent)
         except OSError as error:
             text = f"{subject.agent}: {error.strerror or error}: the one-shot plugin attaches pods, slower"
-            yield Finding(Verdict.WARN, "agent", text, "systemctl enable --now cni-agent.socket")
+            yield Finding(Verdict.WARN, "agent", text, _starting_the_agent())
         else:
             yield Finding(Verdict.OK, "agent", f"listens on {subject.agent}")
+
+
+def _starting_the_agent() -> str:
+    """Return the advice for a node without an agent, by what is installed on it."""
+    if any(os.path.exists(f"{place}/{_UNIT}") for place in _UNIT_PLACES):
+        return f"systemctl enable --now {_UNIT}"
+    return "look at the pod of its DaemonSet, or install the package: docs/quickstart.md"

@@ -196,6 +196,15 @@ class Ledger:
             document = statefile.read_json(self._path("networks", network, name)) or {}
             yield AttachmentKey.parse(str(document.get("key", name)))
 
+    def networks(self) -> list[str]:
+        """Return the name of every network that has attachments, void ones too."""
+        return sorted(statefile.list_directory(self._path("networks")))
+
+    def networks_of(self, key: AttachmentKey) -> list[str]:
+        """Return the names of the networks that list an attachment of this boot."""
+        found = ((network, self.find(network, key)) for network in self.networks())
+        return [network for network, entry in found if entry is not None and entry.record is not None]
+
     def has_users(self, parent: str) -> bool:
         """Return whether a parent carries any attachment, at a cost that does not grow with them."""
         return self._occupied(parent, "users")

@@ -1,19 +1,15 @@
 """The networks that are configured on a node, and what is wrong with their files."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cni_core import statefile
+from cni_core import netfile
 from cni_core.call import Call
 from cni_core.errors import CniError, InvalidConfig
-from cni_core.netfile import read_plugins
 from cni_vlan import config
 from cni_vlan.attachment import Attachment
 
-CONF_DIR = "/etc/cni/net.d"
 PLUGIN = "cni-vlan"
-_ENDINGS = (".conf", ".conflist", ".json")  # what libcni reads
 
 Parser = Callable[[Call, Callable[[str], None]], object]
 Parsers = Mapping[str, Parser]
@@ -30,18 +26,17 @@ class NetworkFile(NamedTuple):
 
 def read_directory(directory: str, ipam: Parsers) -> Iterator[NetworkFile]:
     """Yield the files in a directory that are ours to judge: with a plugin of ours in them, or unreadable."""
-    for name in sorted(statefile.list_directory(directory)):
-        if name.endswith(_ENDINGS):
-            found = read(os.path.join(directory, name), ipam)
-            if found.problems or found.attachments:
-                yield found
+    for path in netfile.files(directory):
+        found = read(path, ipam)
+        if found.problems or found.attachments:
+            yield found
 
 
 def read(path: str, ipam: Parsers) -> NetworkFile:
     """Read and check a file; one without a plugin of ours has neither attachments nor problems."""
     warnings: list[str] = []
     try:
-        ours = [conf for conf in read_plugins(path) if conf.get("type") == PLUGIN]
+        ours = [conf for conf in netfile.read_plugins(path) if conf.get("type") == PLUGIN]
     except CniError as error:
         return NetworkFile(path, problems=(error.msg,))
     problems = [text for conf in ours for text in _problems(conf, ipam, warnings)]

@@ -14,6 +14,15 @@ Leases = Mapping[tuple[str, AttachmentKey], tuple[str, ...]]
 _NONE: Leases = {}
 
 
+class PoolUse(NamedTuple):
+    """How full a subnet of a pool is, in addresses that may be given."""
+
+    name: str
+    subnet: str
+    size: int
+    free: int
+
+
 class NodeState(NamedTuple):
     """What is there and what is recorded, in this boot."""
 
@@ -21,6 +30,7 @@ class NodeState(NamedTuple):
     parents: Mapping[str, ParentRecord]
     attachments: tuple[AttachmentRecord, ...]
     leases: Leases = _NONE
+    pools: tuple[PoolUse, ...] = ()
 
     def on(self, parent: str) -> list[AttachmentRecord]:
         """Return the attachments on a parent, by pod and key."""
@@ -36,7 +46,9 @@ class NodeState(NamedTuple):
         return self.leases.get((record.network, record.key), record.addresses)
 
 
-def read_node(rtnl: Rtnl, ledger: Ledger, leases: Leases = _NONE) -> NodeState:
+def read_node(
+    rtnl: Rtnl, ledger: Ledger, leases: Leases = _NONE, pools: tuple[PoolUse, ...] = ()
+) -> NodeState:
     """Read the state of this node; without locks, so it may be that of a moment in the middle of a call."""
     parents = [record for name in ledger.parents() if (record := ledger.parent(name)) is not None]
     return NodeState(
@@ -44,6 +56,7 @@ def read_node(rtnl: Rtnl, ledger: Ledger, leases: Leases = _NONE) -> NodeState:
         {record.name: record for record in parents},
         tuple(user for record in parents for user in ledger.attachments(record.name)),
         leases,
+        pools,
     )
 
 

@@ -1,4 +1,11 @@
-"""STATUS: would an ADD work now."""
+"""STATUS: can an ADD of this network work on this node, or has a person to act here first.
+
+containerd asks every few seconds, and hands an error to kubelet: the node is not ready, and after five
+minutes every pod of it is evicted, healthy ones of other networks too. So what may pass by itself is a
+warning.
+"""
+
+from typing import NamedTuple
 
 from cni_core import delegate
 from cni_core.call import Call
@@ -10,14 +17,25 @@ from cni_vlan.ledger import Ledger
 from cni_vlan.parents import Isolated, is_auto, lowest
 
 
+class Trouble(NamedTuple):
+    """What is wrong with a parent; `fatal` if no pod can be attached to it."""
+
+    text: str
+    fatal: bool = True
+
+
 def status(call: Call, context: Context) -> None:
-    """Raise NotAvailable or LimitedConnectivity if an ADD would not work."""
+    """Raise NotAvailable or LimitedConnectivity if no ADD can work; warn of what may pass."""
     from cni_vlan import config
 
     attachment = config.parse(call, context.warn)
     with open_rtnl() as rtnl:
-        if not attachment.link_in_container:
-            check_uplink(attachment, rtnl)
+        trouble = uplink_trouble(attachment, rtnl)
+    if trouble is not None:
+        text = f"network {attachment.network}: {trouble.text}"
+        if trouble.fatal:
+            raise LimitedConnectivity(text)
+        context.warn(text)
     try:
         Ledger().check_writable()
         if attachment.ipam is not None:
@@ -28,19 +46,20 @@ def status(call: Call, context: Context) -> None:
         raise NotAvailable(error.msg, error.details) from error
 
 
-def check_uplink(attachment: Attachment, rtnl: Rtnl) -> None:
-    """Raise LimitedConnectivity if the parent, or what it stands on, is absent, down or without carrier."""
-    name = lowest(attachment.parent).name
-    if isinstance(attachment.parent, Isolated):
-        return
+def uplink_trouble(attachment: Attachment, rtnl: Rtnl) -> Trouble | None:
+    """Return what is wrong with the parent, or with what it stands on; None for nothing."""
+    if attachment.link_in_container or isinstance(attachment.parent, Isolated):
+        return None
     if is_auto(attachment.parent):
-        if not rtnl.default_routes():
-            raise LimitedConnectivity(f"network {attachment.network}: no default route for parent auto")
-        return
+        return None if rtnl.default_routes() else Trouble("no default route for parent auto")
+    name = lowest(attachment.parent).name
+    quiet = None
     for wanted in dict.fromkeys((name, attachment.parent.name)):
         link = rtnl.find_link(name=wanted)
         if link is None and wanted == name:
-            raise LimitedConnectivity(f"network {attachment.network}: {wanted} does not exist")
-        if link is not None and not (link.up and link.carrier):
-            state = "has no carrier" if link.up else "is down"
-            raise LimitedConnectivity(f"network {attachment.network}: {wanted} {state}")
+            return Trouble(f"{wanted} does not exist")
+        if link is not None and not link.up:
+            return Trouble(f"{wanted} is down")
+        if link is not None and not link.carrier:
+            quiet = quiet or Trouble(f"{wanted} has no carrier", fatal=False)
+    return quiet

@@ -24,14 +24,21 @@ class Observed(NamedTuple):
     routes: tuple[RouteEntry, ...]
 
 
-def mismatches(attachment: Attachment, expected: Result, index: int, observed: Observed) -> list[str]:
-    """Return every difference, in words; `index` is our interface in the expected result."""
+def mismatches(
+    attachment: Attachment, expected: Result, index: int, observed: Observed, *, last: bool
+) -> list[str]:
+    """Return every difference, in words; `index` is our interface in the expected result.
+
+    MTU and MAC address count only for the last plugin of a list: tuning after us sets them, and its result
+    need not tell.
+    """
     interface = expected.interfaces[index]
     found = _parent_mismatches(attachment.parent, observed)
     link = observed.link
     if link is None:
         return [f"interface {interface.name} is missing in the sandbox", *found]
     found += _link_mismatches(attachment, interface, link, observed.parent)
+    found += _settings_mismatches(attachment, interface, link) if last else []
     found += _address_mismatches(expected.ips, index, observed.addresses)
     for route in expected.routes:
         if not any(_matches(route, entry, link.ifindex) for entry in observed.routes):
@@ -67,19 +74,26 @@ def _link_mismatches(
 ) -> list[str]:
     claim = attachment.claim
     flag = claim.flag if claim.driver == "ipvlan" else ""
-    mtu = interface.mtu or attachment.mtu or link.mtu
     pairs: Sequence[tuple[str, object, object]] = (
         ("kind", link.kind, claim.driver),
         ("mode", link.mode, claim.mode),
         ("flag", link.flag, flag),
-        ("MAC address", link.mac, interface.mac.lower() or link.mac),
-        ("MTU", link.mtu, mtu),
         ("state", "up" if link.up else "down", "up"),
     )
-    found = [f"{interface.name} has {what} {is_!r}, not {was!r}" for what, is_, was in pairs if is_ != was]
+    found = _differences(interface, pairs)
     if parent is not None and link.parent_index != parent.ifindex:
         found.append(f"{interface.name} is on interface number {link.parent_index}, not on {parent.name}")
     return found
+
+
+def _settings_mismatches(attachment: Attachment, interface: Interface, link: Link) -> list[str]:
+    mtu = interface.mtu or attachment.mtu or link.mtu
+    pairs = (("MAC address", link.mac, interface.mac.lower() or link.mac), ("MTU", link.mtu, mtu))
+    return _differences(interface, pairs)
+
+
+def _differences(interface: Interface, pairs: Sequence[tuple[str, object, object]]) -> list[str]:
+    return [f"{interface.name} has {what} {is_!r}, not {was!r}" for what, is_, was in pairs if is_ != was]
 
 
 def _address_mismatches(ips: Sequence[IPConfig], index: int, addresses: Sequence[str]) -> list[str]:

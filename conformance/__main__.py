@@ -50,7 +50,7 @@ def _judge(path: Path, out: Path) -> report.Judged:
         cwd=ROOT,
         stdout=output,
     )
-    return report.Judged(subject.title, subject.required, report.read_junit(junit))
+    return report.Judged(subject.title, subject.required, report.read_junit(junit), subject.note)
 
 
 raise SystemExit(main())

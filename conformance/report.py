@@ -29,6 +29,7 @@ class Judged(NamedTuple):
     title: str
     required: bool
     outcomes: Mapping[tuple[str, str], Outcome]
+    note: str = ""
 
     def number(self, verdict: Verdict, section: str = "") -> int:
         return sum(
@@ -88,6 +89,8 @@ def markdown(subjects: Sequence[Judged]) -> str:
     for section in [*sections, ""]:
         cells = " | ".join(_counts(subject, section) for subject in subjects)
         lines.append(f"| {section or '**all**'} | {cells} |")
+    for note in dict.fromkeys(subject.note for subject in subjects if subject.note):
+        lines += ["", note]
     for other in subjects[1:]:
         lines += _differences(subjects[0], other)
     for subject in subjects:

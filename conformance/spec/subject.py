@@ -2,8 +2,8 @@
 
 A subject is a TOML file: `title`, `path` (the directory of the plugins), `config` (without name and version;
 its uplink is `eth0`), and, if it needs one, `service` (a command), `ready` (the file that tells it is up) and
-`environment`. `required`: its failures fail the run. `{root}` is the project, `{scratch}` the host's own
-directory.
+`environment`. `required`: its failures fail the run. `note`: for the report. `{root}` is the project,
+`{scratch}` the host's own directory.
 """
 
 import subprocess
@@ -30,6 +30,7 @@ class Subject(NamedTuple):
     service: list[str]
     ready: str
     environment: dict[str, str]
+    note: str = ""
 
     @property
     def plugin(self) -> str:

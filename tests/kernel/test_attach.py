@@ -210,12 +210,29 @@ def test_check_names_the_difference(host: Host, break_it: list[str], words: str)
     host.uplink()
     (pod,) = host.pods("p1")
     result = pod.attach(LAN)
+    host.cache(pod, LAN)
 
     pod.ip(*break_it)
 
     reply = pod.check(LAN, result)
     assert reply.code == 120
     assert words in reply.msg
+
+
+@pytest.mark.parametrize("chained", [[{"type": "tuning", "mtu": 1400}], None])
+def test_check_allows_what_a_chained_plugin_may_have_set(host: Host, chained: list[Json] | None) -> None:
+    """Tuning tells no MTU in its result, and CRI-O runs CHECK after each ADD."""
+    host.uplink()
+    (pod,) = host.pods("p1")
+    result = pod.attach(LAN)
+    if chained is not None:
+        host.cache(pod, LAN, *chained)
+
+    pod.ip("link", "set", "eth0", "mtu", "1400", "address", "02:00:00:00:00:01")
+
+    assert pod.check(LAN, result).status == 0
+    pod.ip("link", "set", "eth0", "down")
+    assert "'down', not 'up'" in pod.check(LAN, result).msg
 
 
 def test_check_names_a_lost_lease(host: Host) -> None:

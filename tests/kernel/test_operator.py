@@ -124,6 +124,60 @@ def test_leftovers_are_told(host: Host, operator: Operator) -> None:
     assert "10.0.0.2/24" in text
 
 
+def test_a_lost_carrier_and_a_full_pool_are_told(host: Host, operator: Operator) -> None:
+    router = host.uplink()
+    router.run("ip", "link", "set", "trunk", "down")
+    small = network("small", "eth0", "10.5.0.0/30", {"subnet": "2001:db8:5::/64"})
+    operator.configures(small)
+    (pod,) = host.pods("p1")
+    pod.attach(small)
+
+    found = operator.finds()
+
+    assert ("warn", "small", "eth0 has no carrier") in found
+    assert ("warn", "pool small", "no address of 10.5.0.0/30 is free, 1 are leased") in found
+    assert [subject for verdict, subject, _text in found if verdict == "warn"] == ["small", "pool small"]
+
+
+def test_a_container_that_is_gone_is_released(host: Host, operator: Operator) -> None:
+    host.uplink()
+    operator.configures(LAN)
+    gone, stays = host.pods("p1", "p2")
+    gone.attach(LAN)
+    gone.attach(OTHER, "net1")
+    stays.attach(LAN)
+    host.run("ip", "netns", "delete", gone.name)
+
+    advice = operator.sees("doctor")
+    done = host.run(host.find("cni-vlan"), "release", "p1", "--yes")
+
+    assert "cni-vlan release p1 net1" in advice
+    assert done.stdout.count("released container p1") == 2
+    assert set(host.links()) == {"lo", "eth0", "eth0.10"}
+    assert "p1" not in "\n".join(host.state())
+    stays.detach(LAN)
+    assert host.state() == []
+
+
+def test_a_container_that_lives_is_not_released(host: Host) -> None:
+    host.uplink()
+    (pod,) = host.pods("p1")
+    pod.attach(LAN)
+    plugin = host.find("cni-vlan")
+
+    refused = host.run(plugin, "release", "p1", "--yes", check=False)
+    nobody = host.run(plugin, "release", "p2", "--yes", check=False)
+    still_there = pod.has_link("eth0")
+    host.run(plugin, "release", "p1", "eth0", "--yes", "--force")
+
+    assert refused.returncode == 1
+    assert "is still there, at /run/netns/p1" in refused.stderr
+    assert "no such container" in nobody.stderr
+    assert still_there
+    assert not pod.has_link("eth0")
+    assert host.state() == []
+
+
 def test_no_agent_and_no_network_are_warnings(cold_host: Host) -> None:
     found = Operator(cold_host).finds()
 

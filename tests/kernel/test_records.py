@@ -111,6 +111,46 @@ def test_a_del_goes_by_what_add_recorded(host: Host, edit: str) -> None:
     assert host.state() == []
 
 
+def configured(host: Host, *networks: Json) -> None:
+    """Put networks where a runtime reads them, on this host alone."""
+    host.run("sh", "-c", "mkdir -p /etc/cni/net.d && mount -t tmpfs hidden /etc/cni/net.d")
+    for conf in networks:
+        path = f"/etc/cni/net.d/{conf['name']}.conf"
+        host.run("sh", "-c", f"cat > {path}", stdin=json.dumps(conf))
+
+
+RENAMED = {**LAN, "name": "renamed"}
+
+
+def test_a_del_after_the_network_was_renamed(host: Host) -> None:
+    """The runtime reads its configuration anew, and knows nothing of the old name."""
+    host.uplink()
+    (pod,) = host.pods("p1")
+    pod.attach(LAN)
+    configured(host, RENAMED)
+
+    pod.detach(RENAMED)
+
+    assert not pod.has_link("eth0")
+    assert set(host.links()) == {"lo", "eth0"}
+    assert host.state() == []
+
+
+@pytest.mark.parametrize("known", [[LAN, RENAMED], [LAN], []])
+def test_a_del_after_a_refused_add_leaves_the_other_network_alone(host: Host, known: list[Json]) -> None:
+    host.uplink()
+    (pod,) = host.pods("p1")
+    pod.attach(LAN)
+    before = host.state()
+    configured(host, *known)
+
+    assert pod.add(RENAMED).code == 101
+    pod.detach(RENAMED)
+
+    assert pod.has_link("eth0")
+    assert host.state() == before
+
+
 @pytest.mark.parametrize("edit", sorted(EDITS.keys() - {"another plugin"}))  # this one knows no GC
 def test_gc_goes_by_what_add_recorded(host: Host, edit: str) -> None:
     host.uplink()

@@ -4,6 +4,7 @@ Nothing of the code under test is imported. Each host is a process of its own in
 namespaces, so that hosts neither see each other nor the machine.
 """
 
+import base64
 import json
 import os
 import shutil
@@ -227,6 +228,15 @@ class Host:
         listed = self.run("find", "/var/lib/cni", "!", "-type", "d", "-printf", "%P\n").stdout.split()
         lasting = ("/lock", "/.lock", "/.ula", "/pool")
         return sorted(name for name in listed if not name.endswith(lasting) and "/cursors/" not in name)
+
+    def cache(self, pod: Pod, *plugins: Json, ifname: str = "eth0") -> None:
+        """Keep a list of plugins as the one that made an attachment, as libcni does."""
+        name = plugins[0]["name"]
+        text = json.dumps({"name": name, "cniVersion": plugins[0]["cniVersion"], "plugins": plugins})
+        kept = {"kind": "cniCacheV1", "containerId": pod.name, "ifName": ifname, "networkName": name}
+        kept |= {"netns": pod.netns, "config": base64.b64encode(text.encode()).decode()}
+        path = f"/var/lib/cni/results/{name}-{pod.name}-{ifname}"
+        self.run("sh", "-c", f"mkdir -p /var/lib/cni/results; cat > {path}", stdin=json.dumps(kept))
 
     @contextmanager
     def holding(self, lock: str) -> Iterator[None]:

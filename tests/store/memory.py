@@ -49,6 +49,15 @@ class MemoryStore:
         held = self._leases.get(lease.key)
         return held is not None and address in held.addresses
 
+    def holder(self, version: int, number: int) -> Lease | None:
+        found = (lease for lease in self._leases.values() if self._has(lease, version, number))
+        return next(found, None)
+
+    @staticmethod
+    def _has(lease: Lease, version: int, number: int) -> bool:
+        held = map(ipaddress.ip_interface, lease.addresses)
+        return any((address.version, int(address.ip)) == (version, number) for address in held)
+
     def leases(self) -> Iterator[Lease]:
         yield from self._leases.values()
 

@@ -33,7 +33,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     if request.param == "memory":
         return lambda pool: MemoryStore(Place(pool), [("elsewhere", "10.9.0.0/16")])
     other = DiskStore(Place("elsewhere", str(tmp_path)))
-    other.transaction(lambda pool: pool.record("other", sets("10.9.0.0/16")))
+    lease(other, "x", wanted("10.9.0.0/16"))
     return lambda pool: DiskStore(Place(pool, str(tmp_path)))
 
 
@@ -191,8 +191,30 @@ def test_whether_there_is_room(make: Make) -> None:
     for number in range(5):
         lease(store, f"a{number}")
 
+    (warning,) = store.transaction(lambda pool: leasing.check_free(pool, NETWORK, SMALL))
+    assert warning.startswith("pool lan: all 5 are leased: no IP addresses available in range set")
+    strict = SMALL._replace(may_be_full=False)
     with pytest.raises(PoolExhausted):
-        store.transaction(lambda pool: leasing.check_free(pool, NETWORK, SMALL))
+        store.transaction(lambda pool: leasing.check_free(pool, NETWORK, strict))
+
+
+def test_who_has_an_address_is_told(make: Make) -> None:
+    store = make("p")
+    (address,) = lease(store, "a")
+    same = wanted("10.0.0.0/29", requested=(address.partition("/")[0],))
+
+    with pytest.raises(AddressUnavailable) as refused:
+        lease(store, "b", same)
+
+    assert refused.value.details == "pool lan: pod default/a, container a eth0 has it"
+
+
+def test_a_pool_without_a_lease_overlaps_nothing(tmp_path: Path) -> None:
+    other, store = (DiskStore(Place(pool, str(tmp_path))) for pool in ("elsewhere", "p"))
+    lease(other, "x", wanted("10.9.0.0/16"))
+    release(other, "x")
+
+    assert store.transaction(lambda pool: pool.overlaps(sets("10.9.8.0/24"))) == []
 
 
 def test_many_threads(make: Make) -> None:

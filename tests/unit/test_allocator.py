@@ -59,7 +59,7 @@ def test_addresses_go_upwards_from_the_start_of_the_range() -> None:
     assert found[-1] == "192.168.32.253/24"  # gateway and broadcast never are
     full = memory_of(range(number("192.168.32.128"), number("192.168.32.255")))
     assert find(only, full, None) is None
-    assert "192.168.32.128-192.168.32.254" in exhausted(only).msg
+    assert "192.168.32.128-192.168.32.254" in exhausted(only, "lan").msg
 
 
 def test_a_released_address_is_not_given_again_at_once() -> None:

@@ -31,7 +31,7 @@ EXPECTED = Result(
 
 
 def found(observed: Observed = OBSERVED, expected: Result = EXPECTED, **attachment: Any) -> list[str]:  # noqa: ANN401 - fields
-    return verify.mismatches(ATTACHMENT._replace(**attachment), expected, 0, observed)
+    return verify.mismatches(ATTACHMENT._replace(**attachment), expected, 0, observed, last=True)
 
 
 def test_nothing_differs() -> None:
@@ -51,6 +51,14 @@ CHILDREN: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("words", CHILDREN)
 def test_the_pod_s_link(words: str) -> None:
     assert found(OBSERVED._replace(link=CHILD._replace(**CHILDREN[words]))) == [words]
+
+
+def test_what_a_later_plugin_may_set_counts_for_the_last_of_a_list_alone() -> None:
+    tuned = OBSERVED._replace(link=CHILD._replace(mtu=1400, mac="02:00:00:00:00:08", up=False))
+
+    assert verify.mismatches(ATTACHMENT, EXPECTED, 0, tuned, last=False) == [
+        "eth0 has state 'down', not 'up'"
+    ]
 
 
 PARENTS: dict[str, dict[str, Any]] = {

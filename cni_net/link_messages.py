@@ -24,7 +24,7 @@ from cni_net.operations import (
 from cni_net.rtsocket import CREATE, EXCL, HEADER_BYTES, Request
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
-_IFF_UP, _IFF_LOOPBACK, _IFF_LOWER_UP = 0x1, 0x8, 0x10000
+_IFF_UP, _IFF_LOOPBACK, _IFF_NOARP, _IFF_LOWER_UP = 0x1, 0x8, 0x80, 0x10000
 _ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _IFALIAS = 1, 3, 4, 5, 18, 20
 _NET_NS_FD, _EXT_MASK, _LINK_NETNSID = 28, 29, 37
 _INFO_KIND, _INFO_DATA = 1, 2
@@ -44,8 +44,9 @@ def change_link(operation: Rename | SetAlias | SetUp | DeleteLink) -> Request:
             return Request(_RTM_NEWLINK, 0, _ifinfo(index) + text(_IFNAME, name) + text(_IFALIAS, alias))
         case SetAlias(index, _, alias):
             return Request(_RTM_NEWLINK, 0, _ifinfo(index) + text(_IFALIAS, alias))
-        case SetUp(index, _):
-            return Request(_RTM_NEWLINK, 0, _IFINFO.pack(0, 0, index, _IFF_UP, _IFF_UP))
+        case SetUp(index, _, arp):
+            flags = _IFF_UP if arp else _IFF_UP | _IFF_NOARP
+            return Request(_RTM_NEWLINK, 0, _IFINFO.pack(0, 0, index, flags, flags))
         case DeleteLink(index, _):
             return Request(_RTM_DELLINK, 0, _ifinfo(index))
 
@@ -71,12 +72,12 @@ def probe_kind(kind: str) -> Request:
 
 
 def create_child(child: CreateChild) -> Request:
-    """Return the request that creates a macvlan or ipvlan in the namespace behind a descriptor."""
+    """Return the request that creates a macvlan or ipvlan."""
     data = _ipvlan(child) if child.driver == "ipvlan" else _macvlan(child)
     attributes = [
         text(_IFNAME, child.name),
         number(_LINK, child.parent.ifindex),
-        number(_NET_NS_FD, child.sandbox_fd),
+        b"" if child.sandbox_fd is None else number(_NET_NS_FD, child.sandbox_fd),
         number(_MTU, child.mtu) if child.mtu else b"",
         attribute(_ADDRESS, _mac(child.mac)) if child.mac else b"",
         attribute(_LINKINFO, text(_INFO_KIND, child.driver) + attribute(_INFO_DATA, data)),

@@ -39,3 +39,17 @@ class RouteEntry(NamedTuple):
     mtu: int = 0
     advmss: int = 0
     protocol: int = 0
+
+
+class HostAddress(NamedTuple):
+    """An address in CIDR form and the link that has it; `fleeting`: not one to be reached by for long."""
+
+    address: str
+    ifindex: int
+    scope: int = 0
+    fleeting: bool = False
+
+    @property
+    def ip(self) -> str:
+        """The address without its prefix length."""
+        return self.address.partition("/")[0]

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, overload
 
+from cni_core.family import Family
 from cni_net.observed import Link
 
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
@@ -27,7 +28,7 @@ class CreateDummy(NamedTuple):
 
 
 class CreateChild(NamedTuple):
-    """Create a macvlan or ipvlan in the namespace behind a descriptor.
+    """Create a macvlan or ipvlan, in the namespace behind a descriptor if there is one.
 
     `flag` is for ipvlan; `mac`, `source_macs` and `queue_length` (packets, 0 for the kernel's default)
     are for macvlan. MTU in bytes, 0 for the parent's.
@@ -38,7 +39,7 @@ class CreateChild(NamedTuple):
     driver: str
     mode: str
     flag: str
-    sandbox_fd: int
+    sandbox_fd: int | None = None
     mtu: int = 0
     mac: str = ""
     source_macs: tuple[str, ...] = ()
@@ -62,10 +63,11 @@ class SetAlias(NamedTuple):
 
 
 class SetUp(NamedTuple):
-    """Bring a link up."""
+    """Bring a link up; without `arp` it neither asks for neighbours nor answers (IFF_NOARP)."""
 
     ifindex: int
     name: str
+    arp: bool = True
 
 
 class DeleteLink(NamedTuple):
@@ -76,11 +78,16 @@ class DeleteLink(NamedTuple):
 
 
 class AddAddress(NamedTuple):
-    """Add an address in CIDR form; for IPv6 without duplicate address detection."""
+    """Add an address in CIDR form; for IPv6 without duplicate address detection.
+
+    `scope` as in rtnetlink(7), 0 for global; `bare`: no route to its subnet.
+    """
 
     ifindex: int
     name: str
     address: str
+    scope: int = 0
+    bare: bool = False
 
 
 class AddRoute(NamedTuple):
@@ -96,6 +103,23 @@ class AddRoute(NamedTuple):
     priority: int | None = None
     table: int | None = None
     scope: int | None = None
+
+
+class AddNeighbour(NamedTuple):
+    """Bind an address, without prefix length, to a MAC address for good; replaces what was there."""
+
+    ifindex: int
+    name: str
+    address: str
+    mac: str
+
+
+class DeleteNeighbour(NamedTuple):
+    """Delete the neighbour of an address."""
+
+    ifindex: int
+    name: str
+    address: str
 
 
 class DeleteAddress(NamedTuple):
@@ -118,7 +142,7 @@ class DeleteRoute(NamedTuple):
 
 
 class SetSysctl(NamedTuple):
-    """Set net.ipv6.conf.<interface>.<key>; `needed` if a kernel without the key is an error.
+    """Set net.<family>.conf.<interface>.<key>; `needed` if a kernel without the key is an error.
 
     A renamed interface keeps its values (ipv6, addrconf_sysctl_register), which have to be in place before it
     is up: that is when the kernel gives it a link-local address.
@@ -128,6 +152,7 @@ class SetSysctl(NamedTuple):
     key: str
     value: str
     needed: bool = False
+    family: Family = Family.IPV6
 
 
 Create = CreateVlan | CreateDummy | CreateChild
@@ -141,11 +166,13 @@ Operation = (
     | DeleteAddress
     | AddRoute
     | DeleteRoute
+    | AddNeighbour
+    | DeleteNeighbour
     | SetSysctl
 )
 
 
-def describe(operation: Operation) -> str:  # noqa: C901, PLR0911 - a line for each
+def describe(operation: Operation) -> str:  # noqa: C901, PLR0911, PLR0912 - a line for each
     """Return the words for a failure message: the change and the object of it."""
     match operation:
         case CreateVlan(name, uplink):
@@ -166,12 +193,16 @@ def describe(operation: Operation) -> str:  # noqa: C901, PLR0911 - a line for e
             return f"add address {address} to {name}"
         case DeleteAddress(_, name, address):
             return f"delete address {address} from {name}"
+        case AddNeighbour(_, name, address):
+            return f"add neighbour {address} to {name}"
+        case DeleteNeighbour(_, name, address):
+            return f"delete neighbour {address} from {name}"
         case AddRoute(_, name, dst, gateway):
             return f"add route {_route(name, dst, gateway)}"
         case DeleteRoute(_, name, dst, gateway):
             return f"delete route {_route(name, dst, gateway)}"
         case SetSysctl(interface, key, value):
-            return f"set net.ipv6.conf.{interface}.{key} to {value}"
+            return f"set net.ipv{operation.family.value}.conf.{interface}.{key} to {value}"
 
 
 def _route(name: str, dst: str, gateway: str) -> str:
@@ -182,10 +213,16 @@ def _route(name: str, dst: str, gateway: str) -> str:
 def inverse(operation: AddAddress) -> DeleteAddress: ...
 @overload
 def inverse(operation: AddRoute) -> DeleteRoute: ...
-def inverse(operation: AddAddress | AddRoute) -> DeleteAddress | DeleteRoute:
+@overload
+def inverse(operation: AddNeighbour) -> DeleteNeighbour: ...
+def inverse(
+    operation: AddAddress | AddRoute | AddNeighbour,
+) -> DeleteAddress | DeleteRoute | DeleteNeighbour:
     """Return the operation that takes another back. A link takes with it all that was done to it."""
     match operation:
         case AddAddress(index, name, address):
             return DeleteAddress(index, name, address)
+        case AddNeighbour(index, name, address):
+            return DeleteNeighbour(index, name, address)
         case AddRoute(index, name, dst, gateway, priority=priority, table=table):
             return DeleteRoute(index, name, dst, gateway, priority, table)

@@ -1,6 +1,7 @@
-"""The messages of addresses and routes, packed and read directly.
+"""The messages of addresses, routes and neighbours, packed and read directly.
 
-Layouts: rtnetlink(7), linux/if_addr.h, linux/rtnetlink.h. Why not by pyroute2: see cni_net.link_messages.
+Layouts: rtnetlink(7), linux/if_addr.h, linux/rtnetlink.h, linux/neighbour.h.
+Why not by pyroute2: see cni_net.link_messages.
 """
 
 import ipaddress
@@ -9,14 +10,23 @@ import struct
 
 from cni_core.family import Family
 from cni_net.attributes import attribute, number, read, read_number
-from cni_net.observed import RouteEntry
-from cni_net.operations import AddAddress, AddRoute, DeleteAddress, DeleteRoute
-from cni_net.rtsocket import APPEND, CREATE, EXCL, HEADER_BYTES, Request
+from cni_net.observed import HostAddress, RouteEntry
+from cni_net.operations import (
+    AddAddress,
+    AddNeighbour,
+    AddRoute,
+    DeleteAddress,
+    DeleteNeighbour,
+    DeleteRoute,
+)
+from cni_net.rtsocket import APPEND, CREATE, EXCL, HEADER_BYTES, REPLACE, Request
 
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
-_IFA_F_NODAD = 0x2
+_IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x2, 0x200
+_RTM_NEWNEIGH, _RTM_DELNEIGH = 28, 29
+_NDA_DST, _NDA_LLADDR, _NUD_PERMANENT = 1, 2, 0x80
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_METRICS, _RTA_TABLE = 1, 4, 5, 6, 8, 15
 _RTAX_MTU, _RTAX_ADVMSS = 2, 8
 _RTNH_F_ONLINK, _RTPROT_STATIC, _RTN_UNICAST = 0x4, 4, 1
@@ -26,7 +36,11 @@ _AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 _ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - a destination
 _POINT_TO_POINT = 31  # RFC 3021: a /31 has no broadcast address
 
+# Temporary or deprecated, or not to be used yet: tentative, failed duplicate address detection.
+_FLEETING = 0x01 | 0x20 | 0x40 | 0x08
+
 _IFADDR = struct.Struct("=BBBBI")  # family, prefixlen, flags, scope, index
+_NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 
 
@@ -35,19 +49,33 @@ def change_address(operation: AddAddress | DeleteAddress) -> Request:
     interface = ipaddress.ip_interface(operation.address)
     own, prefix = interface.ip.packed, interface.network.prefixlen
     family = Family.of(operation.address)
-    body = _IFADDR.pack(_AF[family], prefix, 0, 0, operation.ifindex)
+    scope = operation.scope if isinstance(operation, AddAddress) else 0
+    body = _IFADDR.pack(_AF[family], prefix, 0, scope, operation.ifindex)
     body += attribute(_IFA_LOCAL, own) + attribute(_IFA_ADDRESS, own)
     if isinstance(operation, DeleteAddress):
         return Request(_RTM_DELADDR, 0, body)
-    if family is Family.IPV6:
-        body += number(_IFA_FLAGS, _IFA_F_NODAD)
-    elif prefix < _POINT_TO_POINT:
+    flags = _IFA_F_NODAD if family is Family.IPV6 else 0
+    flags |= _IFA_F_NOPREFIXROUTE if operation.bare else 0
+    if flags:
+        body += number(_IFA_FLAGS, flags)
+    if family is Family.IPV4 and prefix < _POINT_TO_POINT:
         body += attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
     return Request(_RTM_NEWADDR, CREATE | EXCL, body)
 
 
+def change_neighbour(operation: AddNeighbour | DeleteNeighbour) -> Request:
+    """Return the request that adds, replaces or deletes a neighbour."""
+    family = _AF[Family.of(operation.address)]
+    body = _NDMSG.pack(family, operation.ifindex, _NUD_PERMANENT, 0, 0)
+    body += attribute(_NDA_DST, ipaddress.ip_address(operation.address).packed)
+    if isinstance(operation, DeleteNeighbour):
+        return Request(_RTM_DELNEIGH, 0, body)
+    mac = bytes.fromhex(operation.mac.replace(":", ""))
+    return Request(_RTM_NEWNEIGH, CREATE | REPLACE, body + attribute(_NDA_LLADDR, mac))
+
+
 def query_addresses(index: int) -> Request:
-    """Return the query of a link's addresses."""
+    """Return the query of a link's addresses, 0 for every link's."""
     return Request(_RTM_GETADDR, 0, _IFADDR.pack(0, 0, 0, 0, index))
 
 
@@ -57,6 +85,13 @@ def parse_address(frame: bytes) -> str:
     found = read(frame, HEADER_BYTES + _IFADDR.size)
     packed = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
     return f"{socket.inet_ntop(family, packed)}/{prefix}"
+
+
+def parse_host_address(frame: bytes) -> HostAddress:
+    """Read an address with the link that has it from a reply."""
+    _family, _prefix, _flags, scope, index = _IFADDR.unpack_from(frame, HEADER_BYTES)
+    flags = read_number(read(frame, HEADER_BYTES + _IFADDR.size).get(_IFA_FLAGS, b""))
+    return HostAddress(parse_address(frame), index, scope, bool(flags & _FLEETING))
 
 
 def add_route(route: AddRoute) -> Request:

@@ -20,15 +20,17 @@ from cni_core.errors import (
 from cni_core.family import Family
 from cni_net import link_messages, route_messages
 from cni_net.netns import Sandbox
-from cni_net.observed import Link, RouteEntry
+from cni_net.observed import HostAddress, Link, RouteEntry
 from cni_net.operations import (
     AddAddress,
+    AddNeighbour,
     AddRoute,
     CreateChild,
     CreateDummy,
     CreateVlan,
     DeleteAddress,
     DeleteLink,
+    DeleteNeighbour,
     DeleteRoute,
     Operation,
     Rename,
@@ -40,7 +42,7 @@ from cni_net.operations import (
 from cni_net.rtsocket import KernelError, Request, RtSocket
 from cni_net.sysctl import write_sysctls
 
-_MAIN_TABLE = 254
+MAIN_TABLE = 254
 _BUSY = frozenset({errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOBUFS, errno.ENOMEM})
 _ABSENT = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH})
 _BOTH = (Family.IPV4, Family.IPV6)
@@ -88,6 +90,14 @@ class Rtnl:
             raise _reading_failed("list addresses", error) from error
         return [route_messages.parse_address(frame) for frame in frames]
 
+    def host_addresses(self) -> list[HostAddress]:
+        """Return every address of the namespace."""
+        try:
+            frames = self._socket.dump(route_messages.query_addresses(0))
+        except KernelError as error:
+            raise _reading_failed("list addresses", error) from error
+        return [route_messages.parse_host_address(frame) for frame in frames]
+
     def routes(self, families: Collection[Family] = _BOTH, table: int = 0) -> list[RouteEntry]:
         """Return the unicast routes of some families in a table; 0 for every table."""
         found: list[RouteEntry] = []
@@ -104,7 +114,7 @@ class Rtnl:
 
     def default_routes(self, families: Collection[Family] = _BOTH) -> list[RouteEntry]:
         """Return the default routes of the main table, the best first."""
-        found = [route for route in self.routes(families, _MAIN_TABLE) if route.dst.endswith("/0")]
+        found = [route for route in self.routes(families, MAIN_TABLE) if route.dst.endswith("/0")]
         return sorted(found, key=lambda route: route.priority)
 
     def supports(self, kind: str) -> bool:
@@ -131,6 +141,15 @@ class Rtnl:
             else:
                 self._change(list(group))
 
+    def remove(self, operations: Sequence[DeleteRoute | DeleteNeighbour | DeleteLink]) -> None:
+        """Delete what may be gone already, each for itself."""
+        for operation in operations:
+            try:
+                self._socket.change([_encode(operation)])
+            except KernelError as error:
+                if error.errno not in _ABSENT:
+                    raise _change_failed(operation, error) from error
+
     def _change(self, operations: Sequence[Operation]) -> None:
         # To delete a link the kernel waits for a grace period of RCU, 7 to 20 ms.
         slow = any(isinstance(operation, DeleteLink) for operation in operations)
@@ -144,7 +163,7 @@ class Rtnl:
             raise _change_failed(refused, error) from error
 
 
-def _encode(operation: Operation) -> Request:
+def _encode(operation: Operation) -> Request:  # noqa: C901 - a line for each
     match operation:
         case Rename() | SetAlias() | SetUp() | DeleteLink():
             return link_messages.change_link(operation)
@@ -152,6 +171,8 @@ def _encode(operation: Operation) -> Request:
             return link_messages.create_child(operation)
         case AddAddress() | DeleteAddress():
             return route_messages.change_address(operation)
+        case AddNeighbour() | DeleteNeighbour():
+            return route_messages.change_neighbour(operation)
         case AddRoute():
             return route_messages.add_route(operation)
         case DeleteRoute():

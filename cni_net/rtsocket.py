@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from cni_core.errors import TryAgainLater
 
-EXCL, CREATE, APPEND = 0x200, 0x400, 0x800  # NLM_F_* of a request that makes something
+REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800  # NLM_F_* of a request that makes something
 _NLM_F_REQUEST = 0x1
 _NLM_F_ACK = 0x4
 _NLM_F_DUMP = 0x300

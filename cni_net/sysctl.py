@@ -1,4 +1,4 @@
-"""Interface sysctls of a sandbox or the host. The only module that writes below /proc/sys.
+"""Interface sysctls of a sandbox or the host. The only module that reads and writes below /proc/sys.
 
 The files under /proc/sys/net show the namespace of the thread that opens them, and a renamed interface
 keeps its values, so they are set before the link has its final name and before it is up.
@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from cni_core.errors import LinkFailure
+from cni_core.family import Family
 from cni_net.netns import Sandbox
 from cni_net.operations import SetSysctl, describe
 
@@ -32,27 +33,37 @@ def write_sysctls(sandbox: Sandbox | None, sysctls: Sequence[SetSysctl]) -> None
     A key that the kernel lacks is a failure only if it is needed.
     """
     with sandbox.entered() if sandbox else contextlib.nullcontext():
-        for interface, settings in itertools.groupby(sysctls, lambda sysctl: sysctl.interface):
-            with _directory(interface) as directory:
+        groups = itertools.groupby(sysctls, lambda sysctl: (sysctl.family, sysctl.interface))
+        for (family, interface), settings in groups:
+            with _directory(family, interface) as directory:
                 for sysctl in settings:
                     _write(directory, sysctl)
 
 
 @contextlib.contextmanager
-def _directory(interface: str) -> Iterator[int]:
+def _directory(family: Family, interface: str) -> Iterator[int]:
     """Open an interface's directory once: on the way the kernel looks at the like-named of all namespaces.
 
     With 500 namespaces that takes 0.3 ms. A kernel without IPv6 has no such directory; then the descriptor is
     one below which nothing is found.
     """
     try:
-        fd = os.open(f"{_root}/net/ipv6/conf/{interface}", os.O_PATH | os.O_CLOEXEC)
+        fd = os.open(f"{_root}/net/ipv{family.value}/conf/{interface}", os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:
         fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield fd
     finally:
         os.close(fd)
+
+
+def read_sysctl(family: Family, interface: str, key: str) -> str:
+    """Return a setting of an interface of this thread's namespace, "" if there is none."""
+    try:
+        with open(f"{_root}/net/ipv{family.value}/conf/{interface}/{key}", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def _write(directory: int, sysctl: SetSysctl) -> None:

@@ -12,9 +12,10 @@ from cni_core.undo import Undo
 from cni_net.observed import Link
 from cni_net.operations import DeleteLink, Rename
 from cni_net.rtnl import Rtnl
-from cni_vlan import guards, parent, plan
+from cni_vlan import guards, parent, plan, shim
 from cni_vlan.attachment import Attachment, child_alias, temporary_name
 from cni_vlan.events import Attached
+from cni_vlan.host_access import shim_name
 from cni_vlan.records import AttachmentRecord, lasting_conf
 from cni_vlan.world import World, open_world, previous_result, resolve
 
@@ -39,10 +40,14 @@ def add(call: Call, context: Context) -> Result:
         context.emit(stage_ended("lease"))
         undo.push(lambda: _delete_link(world.inside, child))  # before its addresses are given back
         result = _configure(attachment, child, world, ipam)
+        if attachment.host_access:
+            shim.open_pod(world.host.rtnl, world.inside, attachment, child, result)
         context.emit(stage_ended("configure"))
         answer = plan.complete(attachment, child, call.netns, result, previous)
         if not attachment.link_in_container:
             world.host.ledger.complete(record._replace(result=render_result(answer, LATEST)))
+        if attachment.host_access:  # now that the record has the addresses: a DEL finds the routes by it
+            shim.open_host(world.host.rtnl, attachment, child, result, undo)
     addresses = tuple(ip.address for ip in result.ips)
     announce = 0 if attachment.layer3 else attachment.announce
     context.emit(Attached(call.key, call.network, child.mac, addresses, announce))
@@ -59,6 +64,7 @@ def _record(call: Call, attachment: Attachment) -> AttachmentRecord:
         call.pod,
         call.netns,
         lasting_conf(call.conf),
+        shim=shim_name(attachment.parent.name) if attachment.host_access else "",
     )
 
 

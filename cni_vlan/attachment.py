@@ -34,7 +34,10 @@ class Ipam(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """One interface of one pod. MTU in bytes, 0 for the parent's; no `ipam` means layer 2 only."""
+    """One interface of one pod. MTU in bytes, 0 for the parent's; no `ipam` means layer 2 only.
+
+    `host_access`: the pod and its node reach each other; `host_routes` are subnets that go through the node.
+    """
 
     network: str
     parent: Parent
@@ -48,6 +51,8 @@ class Attachment(NamedTuple):
     accept_ra: bool = False
     ipam: Ipam | None = None
     dns: DNS | None = None
+    host_access: bool = False
+    host_routes: tuple[str, ...] = ()
 
     @property
     def isolated(self) -> bool:

@@ -5,9 +5,9 @@ from cni_core.call import Call
 from cni_core.context import Context
 from cni_core.errors import CheckFailed, CniError, InvalidConfig
 from cni_core.result import Result
-from cni_vlan import verify
+from cni_vlan import shim, verify
 from cni_vlan.attachment import Attachment
-from cni_vlan.ledger import Ledger
+from cni_vlan.ledger import IndexEntry, Ledger
 from cni_vlan.parent_decision import rebuild
 from cni_vlan.parents import Parent, Vlan
 from cni_vlan.world import World, open_world, previous_result, resolve
@@ -29,8 +29,11 @@ def check(call: Call, context: Context) -> None:
         except CniError as error:
             found.append(verify.lease_mismatch(error))
     with open_world(call, context) as world:
-        attachment = _as_attached(attachment, call, world)
+        entry = None if attachment.link_in_container else world.host.ledger.find(call.network, call.key)
+        attachment = _as_attached(attachment, entry, world)
         observed = _observe(attachment, call.ifname, world)
+        if entry is not None and entry.record is not None and entry.record.shim:
+            found += shim.mismatches(world.host.rtnl, entry.record)
     last = libcni.is_last(call.network, call.container_id, call.ifname, str(call.conf.get("type")))
     found += verify.mismatches(attachment, expected, index, observed, last=last)
     if found:
@@ -44,13 +47,12 @@ def _our_interface(call: Call, expected: Result) -> int:
     raise CheckFailed(f"check {call.ifname}: prevResult has no such interface in {call.netns}")
 
 
-def _as_attached(attachment: Attachment, call: Call, world: World) -> Attachment:
+def _as_attached(attachment: Attachment, entry: IndexEntry | None, world: World) -> Attachment:
     """Return the attachment with the parent it was made on.
 
     A chained plugin's parent came from the result before ADD, and that of `auto` from a default route that
     may be another one by now: neither can be found out again, and the pod does not care.
     """
-    entry = None if attachment.link_in_container else world.host.ledger.find(call.network, call.key)
     if entry is None:
         return resolve(attachment, world)
     if entry.parent == attachment.parent.name:

@@ -5,6 +5,7 @@ Keys and defaults are in docs/configuration.md. Every problem of a configuration
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_network
 from typing import Any, Literal, TypedDict
 
 from cni_core.call import Call
@@ -15,6 +16,7 @@ from cni_core.netconf import DnsKeys, load
 from cni_core.result import ONE_PER_FAMILY
 from cni_core.result_json import parse_dns
 from cni_net.operations import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
+from cni_vlan import host_access
 from cni_vlan.attachment import IPAM_TIMEOUT_MOST_S, IPAM_TIMEOUT_S, Attachment, Claim, Ipam
 from cni_vlan.parents import (
     AUTO,
@@ -60,6 +62,8 @@ class Schema(TypedDict, total=False):
     linkInContainer: bool
     announce: int
     acceptRA: bool
+    hostAccess: bool
+    hostRoutes: list[str]
     ipam: dict[str, Any]
     ipamTimeout: float
     dns: DnsKeys
@@ -83,8 +87,11 @@ def parse(call: Call, warn: Callable[[str], None]) -> Attachment:
         problems.append(f"ipam.type {ipam['type']!r}: not a plugin's name")
     if not ipam.get("type") and call.cni_version in ONE_PER_FAMILY:
         problems.append("ipam: needed before cniVersion 0.3.0, whose results always hold an address")
+    problems += _host_access_problems(conf)
     if problems:
         raise InvalidConfig.of(problems)
+    if conf.get("hostAccess", False) and host_access.impossible(claim):
+        raise UnsupportedField(f"hostAccess: {host_access.impossible(claim)}")
     if mac and claim.driver == "ipvlan":
         raise UnsupportedField(f"mac {mac}: an ipvlan always has the MAC address of its parent")
     return Attachment(
@@ -100,7 +107,31 @@ def parse(call: Call, warn: Callable[[str], None]) -> Attachment:
         accept_ra=conf.get("acceptRA", False),
         ipam=_ipam(ipam, conf.get("ipamTimeout", IPAM_TIMEOUT_S)),
         dns=parse_dns(conf["dns"]) if "dns" in conf else None,
+        host_access=conf.get("hostAccess", False),
+        host_routes=tuple(str(ip_network(text)) for text in conf.get("hostRoutes", ())),
     )
+
+
+def _host_access_problems(conf: Schema) -> list[str]:
+    """Return the problems of hostAccess and hostRoutes."""
+    found = []
+    if conf.get("hostAccess", False):
+        if not conf.get("ipam", {}).get("type"):
+            found.append("hostAccess: needs ipam, since the host's routes are to the pod's addresses")
+        if conf.get("linkInContainer", False):
+            found.append("hostAccess: the parent is in the pod with linkInContainer")
+    elif conf.get("hostRoutes"):
+        found.append("hostRoutes: only with hostAccess")
+    texts = conf.get("hostRoutes", ())
+    return found + [f"hostRoutes {text}: {why}" for text in texts if (why := _host_route_problem(text))]
+
+
+def _host_route_problem(text: str) -> str:
+    try:
+        network = ip_network(text)
+    except ValueError as error:
+        return str(error)
+    return "" if network.prefixlen else "the default route is not the host's"
 
 
 def _claim(conf: Schema, problems: list[str]) -> Claim:

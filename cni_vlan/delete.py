@@ -10,10 +10,11 @@ from cni_net.netns import SandboxGone, open_sandbox
 from cni_net.observed import Link
 from cni_net.operations import DeleteLink
 from cni_net.rtnl import open_rtnl
-from cni_vlan import parent
+from cni_vlan import parent, shim
 from cni_vlan.attachment import IPAM_TIMEOUT_MOST_S, IPAM_TIMEOUT_S, child_alias, temporary_name
 from cni_vlan.events import Detached
-from cni_vlan.ledger import Ledger
+from cni_vlan.host_access import shim_name
+from cni_vlan.ledger import IndexEntry, Ledger
 from cni_vlan.parent import Host
 from cni_vlan.records import AttachmentRecord, lasting_conf
 
@@ -31,14 +32,15 @@ def delete(call: Call, context: Context) -> None:
     failures = Failures()
     with failures.gathered():
         _delete_child(call, context)
+    with failures.gathered():
+        _close_host(entry)
     context.emit(stage_ended("link"))
     with failures.gathered():
         _release_addresses(_as_recorded(call, entry.record if entry else None), context)
     context.emit(stage_ended("lease"))
     if entry is not None:
         with failures.gathered(), open_rtnl() as rtnl:
-            record = entry.record or AttachmentRecord(call.key, call.network, entry.parent)
-            parent.release(Host(rtnl, ledger), record)
+            parent.release(Host(rtnl, ledger), entry.record or _bare(call, entry))
     context.emit(stage_ended("parent"))
     failures.raise_first()
     context.emit(Detached(call.key, call.network))
@@ -77,6 +79,19 @@ def _as_recorded(call: Call, record: AttachmentRecord | None) -> Call:
         ifname=record.key.ifname,
         netns=record.sandbox or call.netns,
     )
+
+
+def _close_host(entry: IndexEntry | None) -> None:
+    """Remove the host's routes to the pod, before another pod has its addresses."""
+    if entry is not None and entry.record is not None and entry.record.shim:
+        with open_rtnl() as rtnl:
+            shim.close_host(rtnl, entry.record)
+
+
+def _bare(call: Call, entry: IndexEntry) -> AttachmentRecord:
+    """Return what is known of an attachment whose record was damaged."""
+    name = shim_name(entry.parent) if entry.parent else ""
+    return AttachmentRecord(call.key, call.network, entry.parent, shim=name)
 
 
 def _release_addresses(call: Call, context: Context) -> None:
@@ -157,8 +172,10 @@ def _collect(host: Host, call: Call, context: Context, failures: Failures) -> No
     if entry is None:
         return
     record = entry.record
+    with failures.gathered():
+        _close_host(entry)
     if record is not None and record.conf and record.conf.get("ipam") != lasting_conf(call.conf).get("ipam"):
         with failures.gathered():
             _release_addresses(_as_recorded(call, record), context)
     with failures.gathered():
-        parent.release(host, record or AttachmentRecord(call.key, call.network, entry.parent))
+        parent.release(host, record or _bare(call, entry))

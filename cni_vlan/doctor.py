@@ -12,6 +12,7 @@ from cni_core.call import AttachmentKey
 from cni_net.rtnl import Rtnl
 from cni_vlan import guards
 from cni_vlan.attachment import Attachment
+from cni_vlan.host_access import is_shim
 from cni_vlan.netdir import NetworkFile
 from cni_vlan.node import NodeState
 from cni_vlan.parent_decision import is_ours
@@ -111,6 +112,17 @@ def uplinks(subject: Subject) -> Iterator[Finding]:
             yield Finding(Verdict.WARN, attachment.network, trouble.text, advice)
 
 
+def _shims(node: NodeState, parent: str) -> Iterator[Finding]:
+    name = node.shim(parent)
+    if name and name not in node.links:
+        pods = sum(bool(record.shim) for record in node.on(parent))
+        text = f"is gone: the host does not reach {pods} pod interface" + "s" * (pods != 1)
+        advice = "the next pod on it makes it again, for all; or recreate these"
+        yield Finding(Verdict.FAIL, name, text, advice)
+    elif name and not node.links[name].up:
+        yield Finding(Verdict.FAIL, name, "is down: the host reaches no pod", f"ip link set {name} up")
+
+
 def pools(subject: Subject) -> Iterator[Finding]:
     """Find subnets without a free address."""
     for pool in subject.node.pools:
@@ -155,10 +167,14 @@ def parents(subject: Subject) -> Iterator[Finding]:
             yield Finding(Verdict.WARN, name, "is left over, and carries no pod", advice)
         elif users:
             yield Finding(Verdict.OK, name, f"carries {users} pod interface" + "s" * (users != 1))
+        yield from _shims(node, name)
     for name, link in sorted(node.links.items()):
         if is_ours(link) and name not in node.parents:
             advice = f"if no pod is on it: ip link delete {name}"
             yield Finding(Verdict.WARN, name, "was created for pods, but has no record of its users", advice)
+        elif is_shim(link) and name not in {record.shim for record in node.attachments}:
+            advice = f"the next pod on its parent uses it; or: ip link delete {name}"
+            yield Finding(Verdict.WARN, name, "is left over, and no pod needs it", advice)
 
 
 def sandboxes(subject: Subject) -> Iterator[Finding]:

@@ -4,6 +4,8 @@
     parents/<parent>/users/<key>       JSON: an attachment's record; the key is `<container id>:<interface>`
     parents/<parent>/vlans/<name>      empty, one for each VLAN parent of ours that stands on this one
     parents/<parent>/macs/<mac>        the key of the attachment that asked for this MAC address
+    parents/<parent>/shim              there from before the shim is created until it is marked
+    parents/<parent>/shim:<key>        empty, one for each attachment that the host reaches through the shim
     networks/<network>/<key>           symbolic link to the attachment's record
     locks/<parent>                     held for every change below parents/<parent>
 
@@ -119,6 +121,8 @@ class Ledger:
         users = self._path("parents", record.parent, "users")
         statefile.make_directory(users)
         statefile.write_file(self._record_path(record), self._text(record))
+        if record.shim:
+            statefile.write_file(self._shim_path(record), "", temporary=self._temporary(record))
         if record.mac:
             macs = self._path("parents", record.parent, "macs")
             statefile.make_directory(macs)
@@ -137,6 +141,9 @@ class Ledger:
     def _temporary(self, record: AttachmentRecord) -> str:
         return self._path("parents", record.parent, f".{statefile.file_name(record.key.text)}")
 
+    def _shim_path(self, record: AttachmentRecord) -> str:
+        return self._path("parents", record.parent, f"shim:{statefile.file_name(record.key.text)}")
+
     def _record_path(self, record: AttachmentRecord) -> str:
         return self._path("parents", record.parent, "users", statefile.file_name(record.key.text))
 
@@ -147,6 +154,8 @@ class Ledger:
         """Remove an attachment's record under its parent's lock; its index entry stays, see forget_key."""
         if record.mac and self.mac_owner(record.parent, record.mac) == record.key:
             statefile.remove_file(self._path("parents", record.parent, "macs", record.mac))
+        if record.shim:
+            statefile.remove_file(self._shim_path(record))
         statefile.remove_file(self._record_path(record))
         if not record.result:  # its ADD did not come to the end, and may have been killed in complete()
             statefile.remove_file(self._temporary(record))
@@ -212,6 +221,23 @@ class Ledger:
     def has_vlans(self, parent: str) -> bool:
         """Return whether a VLAN parent of ours is stacked on this one."""
         return self._occupied(parent, "vlans")
+
+    def needs_shim(self, parent: str) -> bool:
+        """Return whether the host reaches any attachment of a parent."""
+        names = statefile.list_directory(self._path("parents", parent))
+        return any(name.startswith("shim:") for name in names)
+
+    def begin_shim(self, parent: str) -> None:
+        """Record that the shim of a parent is about to be created."""
+        statefile.write_file(self._path("parents", parent, "shim"), "")
+
+    def finish_shim(self, parent: str) -> None:
+        """Record that the shim of a parent is marked as ours, or gone."""
+        statefile.remove_file(self._path("parents", parent, "shim"))
+
+    def is_shim_begun(self, parent: str) -> bool:
+        """Return whether a shim may be there that is not marked yet."""
+        return os.path.exists(self._path("parents", parent, "shim"))
 
     def _occupied(self, parent: str, part: str) -> bool:
         try:

@@ -41,6 +41,10 @@ class NodeState(NamedTuple):
         """Return whether a parent of ours stands on a parent."""
         return any(record.uplink == parent for record in self.parents.values())
 
+    def shim(self, parent: str) -> str:
+        """Return the name of the shim by which the host reaches pods on a parent, "" if it reaches none."""
+        return next((record.shim for record in self.on(parent) if record.shim), "")
+
     def addresses(self, record: AttachmentRecord) -> tuple[str, ...]:
         """Return the addresses of an attachment, as leased or else as recorded."""
         return self.leases.get((record.network, record.key), record.addresses)
@@ -70,12 +74,13 @@ class Pod(NamedTuple):
 
 
 class ParentUse(NamedTuple):
-    """A parent and, by network, the pods on it, as they are shown."""
+    """A parent and, by network, the pods on it, as they are shown; `shim` is "" without host access."""
 
     name: str
     uplink: str
     created: bool
     use: str
+    shim: str
     networks: Mapping[str, Sequence[Pod]]
 
 
@@ -90,7 +95,7 @@ def _parent_use(node: NodeState, record: ParentRecord) -> ParentUse:
         pod = Pod(user.key.container_id, user.key.ifname, user.pod.label, node.addresses(user))
         networks.setdefault(user.network, []).append(pod)
     use = record.claim.describe() if record.claim else ""
-    return ParentUse(record.name, record.uplink, record.link == OURS, use, networks)
+    return ParentUse(record.name, record.uplink, record.link == OURS, use, node.shim(record.name), networks)
 
 
 def tree(parents: Sequence[ParentUse], idle: Sequence[str]) -> list[str]:
@@ -114,7 +119,8 @@ def _branch(name: str, own: Sequence[ParentUse], parents: Sequence[ParentUse]) -
 
 def _title(parent: ParentUse) -> str:
     created = "created, removed with its last pod" if parent.created else "found, left alone"
-    return f"{parent.name} ({', '.join(filter(None, (parent.use, created)))})"
+    access = f"host access by {parent.shim}" if parent.shim else ""
+    return f"{parent.name} ({', '.join(filter(None, (parent.use, created, access)))})"
 
 
 def _network(network: str, pods: Sequence[Pod]) -> list[str]:

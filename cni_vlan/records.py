@@ -5,15 +5,17 @@ wrote. Fields are added, never renamed; `version` counts the additions:
 
     1   network, parent, mac, pod of an attachment; link, uplink, claim of a parent
     2   the sandbox, the configuration and the result of an attachment; what a parent is a link of
+    3   the shim through which the host reaches an attachment
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from cni_core.call import AttachmentKey, PodId
+from cni_core.document import section
 from cni_vlan.attachment import Claim
 
-VERSION = 2
+VERSION = 3
 CREATING, OURS, FOUND = "creating", "ours", "found"
 Document = Mapping[str, Any]
 
@@ -23,7 +25,7 @@ class AttachmentRecord(NamedTuple):
 
     `mac` is the MAC address that was asked for, "" for none. `conf` is the configuration that made it,
     without what only an ADD reads; `result` is what ADD answered, in the latest CNI version. Both are empty
-    for a record of version 1, and `result` until ADD is over.
+    for a record of version 1, and `result` until ADD is over. `shim`: its name, "" without host access.
     """
 
     key: AttachmentKey
@@ -34,6 +36,7 @@ class AttachmentRecord(NamedTuple):
     sandbox: str = ""
     conf: Document = {}  # noqa: RUF012 - never changed
     result: Document = {}  # noqa: RUF012 - never changed
+    shim: str = ""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -41,6 +44,13 @@ class AttachmentRecord(NamedTuple):
         items = self.result.get("ips")
         given = items if isinstance(items, list) else []
         return tuple(str(item["address"]) for item in given if isinstance(item, dict) and "address" in item)
+
+    @property
+    def child_mac(self) -> str:
+        """The MAC address of the pod's interface, "" if that is not known."""
+        items = self.result.get("interfaces")
+        given = items if isinstance(items, list) else []
+        return next((str(section(item, "mac")) for item in reversed(given) if section(item, "mac")), "")
 
 
 class ParentRecord(NamedTuple):
@@ -73,6 +83,7 @@ def attachment_document(record: AttachmentRecord, boot: str) -> dict[str, Any]:
         "sandbox": record.sandbox,
         "conf": record.conf,
         "result": record.result,
+        "shim": record.shim,
     }
 
 
@@ -80,7 +91,7 @@ def parse_attachment(document: Document, boot: str) -> AttachmentRecord | None:
     """Return the attachment in a document, None if it was damaged or is of an earlier boot."""
     texts = {
         name: document.get(name, "")
-        for name in ("key", "network", "parent", "mac", "pod", "podUid", "sandbox")
+        for name in ("key", "network", "parent", "mac", "pod", "podUid", "sandbox", "shim")
     }
     needed = all(isinstance(text, str) for text in texts.values()) and all(
         texts[n] for n in ("key", "network", "parent")
@@ -97,6 +108,7 @@ def parse_attachment(document: Document, boot: str) -> AttachmentRecord | None:
         texts["sandbox"],
         _object(document.get("conf")),
         _object(document.get("result")),
+        texts["shim"],
     )
 
 

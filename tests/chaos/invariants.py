@@ -16,6 +16,7 @@ def broken_promises(field: Field) -> Iterator[str]:
     yield from _twice(field, inside)
     yield from _records(field)
     yield from _host(field)
+    yield from _ways(field)
     yield from _agent(field)
 
 
@@ -68,6 +69,29 @@ def _host(field: Field) -> Iterator[str]:
     if extra and not any(slot.state == UNKNOWN for slot in field.slots):
         yield f"{sorted(extra)}: left on the host"
     yield from (f"{link}: somebody else's link was changed" for link in field.changed())
+
+
+def _ways(field: Field) -> Iterator[str]:
+    """The host has a route to each pod that asked for it, and none to what is gone."""
+    near = [slot for slot in field.slots if slot.state != EMPTY and slot.net and slot.net.host_access]
+    wanted = {
+        ip["address"].partition("/")[0]
+        for slot in near
+        if slot.state == ATTACHED and not slot.broken
+        for ip in slot.result.get("ips", ())
+    }
+    shims = [name for name in field.host.links() if name.startswith("host-")]
+    there = {
+        route["dst"]
+        for name in shims
+        for family in ("-4", "-6")
+        for route in field.host.ip(family, "route", "show", "dev", name)
+        if not route["dst"].startswith("fe80")
+    }
+    if wanted - there:
+        yield f"{sorted(wanted - there)}: the host has no route to them"
+    if there - wanted and not any(slot.state == UNKNOWN or slot.broken for slot in near):
+        yield f"{sorted(there - wanted)}: the host has routes to what is gone"
 
 
 def _agent(field: Field) -> Iterator[str]:

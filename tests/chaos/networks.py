@@ -1,4 +1,4 @@
-"""Ten networks: every driver and mode, on interfaces, VLANs, nested VLANs and isolated, in both families."""
+"""Eleven networks: every driver and mode; on interfaces, VLANs, nested ones, isolated; both families."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,12 @@ class Net(NamedTuple):
     @property
     def made(self) -> tuple[str, ...]:
         """The interfaces that the plugin makes."""
-        return self.chain[1:] if self.chain[0] in UPLINKS else self.chain
+        parents = self.chain[1:] if self.chain[0] in UPLINKS else self.chain
+        return (*parents, f"host-{self.chain[-1]}") if self.host_access else parents
+
+    @property
+    def host_access(self) -> bool:
+        return bool(self.conf.get("hostAccess"))
 
 
 def _net(number: int, parent: str, *, room: int = 100, **keys: object) -> Net:
@@ -39,10 +44,10 @@ def _net(number: int, parent: str, *, room: int = 100, **keys: object) -> Net:
 NETS = (
     _net(1, "eth0"),
     _net(2, "eth0.10", mode="private"),
-    _net(3, "eth0.10", mode="bridge"),
+    _net(3, "eth0.10", mode="bridge", hostAccess=True),
     _net(4, "eth0.20", mode="passthru", room=1),
-    _net(5, "eth1.30", driver="ipvlan", mode="l2"),
-    _net(6, "eth1.40", driver="ipvlan", mode="l3", room=5),
+    _net(5, "eth1.30", driver="ipvlan", mode="l2", hostAccess=True, hostRoutes=["10.96.0.0/12"]),
+    _net(6, "eth1.40", driver="ipvlan", mode="l3", room=5, hostAccess=True),
     _net(7, "eth1.50", driver="ipvlan", mode="l3s", flag="private"),
     _net(8, "eth1.60.600", mode="vepa", room=5),
     _net(9, "eth1.60.601", driver="ipvlan", mode="l2", flag="vepa"),

@@ -139,6 +139,30 @@ def test_a_lost_carrier_and_a_full_pool_are_told(host: Host, operator: Operator)
     assert [subject for verdict, subject, _text in found if verdict == "warn"] == ["small", "pool small"]
 
 
+def test_the_host_s_way_to_pods_is_told(host: Host, operator: Operator) -> None:
+    host.uplink()
+    (pod,) = host.pods("p1")
+    near = {**LAN, "hostAccess": True}
+    operator.configures(near)
+    pod.attach(near)
+
+    shown = operator.sees("networks")
+    well = operator.finds()
+    host.ip("link", "delete", "host-eth0.10")
+    gone = operator.finds(status=1)
+    pod.detach(near)
+    host.run("sh", "-c", "ip link add host-eth0 link eth0 type macvlan mode bridge")
+    host.ip("link", "set", "host-eth0", "alias", "cni-vlan shim: host access on eth0")
+    left = operator.finds()
+
+    assert (
+        "eth0.10 (macvlan bridge, created, removed with its last pod, host access by host-eth0.10)" in shown
+    )
+    assert {verdict for verdict, _subject, _text in well} == {"ok"}
+    assert ("fail", "host-eth0.10", "is gone: the host does not reach 1 pod interface") in gone
+    assert ("warn", "host-eth0", "is left over, and no pod needs it") in left
+
+
 def test_a_container_that_is_gone_is_released(host: Host, operator: Operator) -> None:
     host.uplink()
     operator.configures(LAN)

@@ -17,9 +17,9 @@ from tests.lab.tools import step
 
 # Of a node.
 PACKAGES = (
-    "bash busybox-static conmon containerd containernetworking-plugins crun curl ethtool iproute2"
-    " iputils-ping kmod linux-image-cloud-amd64 make mount podman procps python3 runc strace tcpdump"
-    " systemd traceroute util-linux"
+    "bash busybox-static conmon conntrack containerd containernetworking-plugins crun curl ethtool iproute2"
+    " iptables iputils-ping kmod libsqlite3-0 linux-image-cloud-amd64 make mount podman procps python3 runc"
+    " strace tcpdump systemd traceroute util-linux"
 ).split()
 _MMDEBSTRAP = ("mmdebstrap", "--quiet", "--variant=apt")
 _SIZE = "2500M"

@@ -14,6 +14,7 @@ from hypothesis.strategies import builds, integers, ip_addresses, lists, none, s
 from pyroute2.netlink import nla
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from cni_core.family import Family
@@ -22,6 +23,7 @@ from cni_net.observed import Link, RouteEntry
 from cni_net.operations import (
     MACVLAN_MODES,
     AddAddress,
+    AddNeighbour,
     AddRoute,
     CreateChild,
     DeleteLink,
@@ -146,8 +148,8 @@ def created(child: CreateChild, data: list[tuple[str, Any]]) -> bytes:
     attributes: list[tuple[str, Any]] = [
         ("IFLA_IFNAME", child.name),
         ("IFLA_LINK", child.parent.ifindex),
-        ("IFLA_NET_NS_FD", child.sandbox_fd),
     ]
+    attributes += [] if child.sandbox_fd is None else [("IFLA_NET_NS_FD", child.sandbox_fd)]
     attributes += [("IFLA_MTU", child.mtu)] if child.mtu else []
     attributes += [("IFLA_ADDRESS", child.mac)] if child.mac else []
     info = [("IFLA_INFO_KIND", child.driver), ("IFLA_INFO_DATA", {"attrs": data})]
@@ -160,6 +162,43 @@ def deleted(added: Any) -> Any:  # noqa: ANN401 - pyroute2 is untyped
         message[field] = added[field]
     message["attrs"] = added["attrs"][:2]
     return message
+
+
+@given(INDEXES, NAMES, sampled_from(["macvlan", "ipvlan"]))
+def test_a_link_of_the_host_s_own_namespace(index: int, name: str, driver: str) -> None:
+    """It is the same without a descriptor; NOARP is a flag like UP."""
+    mode = "bridge" if driver == "macvlan" else "l2"
+    child = CreateChild(name, PARENT, driver, mode, "bridge")
+    data = [("IFLA_MACVLAN_MODE", 4)]
+    if driver == "ipvlan":
+        data = [("IFLA_IPVLAN_MODE", 0), ("IFLA_IPVLAN_FLAGS", 0)]
+    assert link_messages.create_child(child).body == created(child, data)
+    assert changed(SetUp(index, name, arp=False)) == link([], index, 0x81)
+
+
+@given(INDEXES, ip_addresses(), MACS.filter(bool))
+def test_neighbours(index: int, address: object, mac: str) -> None:
+    message = ndmsg()
+    message["family"] = socket.AF_INET6 if ":" in str(address) else socket.AF_INET
+    message["ifindex"], message["state"] = index, 0x80
+    message["attrs"] = [("NDA_DST", str(address)), ("NDA_LLADDR", mac)]
+    add = AddNeighbour(index, "eth0", str(address), mac)
+    assert route_messages.change_neighbour(add).body == body(message)
+    deletion = ndmsg()
+    for field in ("family", "ifindex", "state"):
+        deletion[field] = message[field]
+    deletion["attrs"] = message["attrs"][:1]
+    assert route_messages.change_neighbour(inverse(add)).body == body(deletion)
+
+
+@given(INDEXES, ip_addresses(v=4), sampled_from([0, 253, 254]))
+def test_an_address_without_a_route(index: int, address: object, scope: int) -> None:
+    message = ifaddrmsg()
+    message["family"], message["prefixlen"], message["index"] = socket.AF_INET, 32, index
+    message["scope"] = scope
+    message["attrs"] = [("IFA_LOCAL", str(address)), ("IFA_ADDRESS", str(address)), ("IFA_FLAGS", 0x200)]
+    add = AddAddress(index, "eth0", f"{address}/32", scope, bare=True)
+    assert route_messages.change_address(add).body == body(message)
 
 
 @given(INDEXES, ip_addresses(v=4), integers(0, 32))

@@ -1,0 +1,234 @@
+"""A way between pods and their own node, which the kernel keeps apart on a parent. Pure.
+
+One link for each parent in the host's namespace, the shim, is the host's end: a macvlan or ipvlan beside the
+pods' own. It has the same link-local addresses on every node and neither asks nor answers for neighbours, so
+the wire never sees it. The host has a route to each pod through the shim; in L2 modes the pod has routes to
+the node's addresses, and to what the host translates (Services), through the shim too.
+"""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from enum import Enum
+from ipaddress import ip_interface, ip_network
+
+from cni_core.errors import ParentConflict
+from cni_core.family import Family
+from cni_net.observed import HostAddress, Link, RouteEntry
+from cni_net.operations import (
+    AddAddress,
+    AddNeighbour,
+    AddRoute,
+    CreateChild,
+    DeleteNeighbour,
+    DeleteRoute,
+    Operation,
+    SetAlias,
+    SetSysctl,
+    SetUp,
+)
+from cni_vlan.attachment import Attachment, Claim
+from cni_vlan.parents import ALIAS, short_name
+
+GATEWAY = {Family.IPV4: "169.254.84.1", Family.IPV6: "fe80::84:1"}
+_SCOPE_LINK, _SCOPE_HOST = 253, 254
+_PREFIX = {Family.IPV4: 32, Family.IPV6: 128}
+_LOOSE = 2  # of rp_filter (ip-sysctl.rst)
+_PARENT_ADDRESS = "169.254.84.2/32"
+
+
+def impossible(claim: Claim) -> str:
+    """Return the reason why children of this mode cannot reach their host, "" if they can."""
+    if claim.driver == "macvlan":
+        if claim.mode == "bridge":
+            return ""
+        return f"macvlan {claim.mode} passes nothing to a neighbour on the same parent; bridge does"
+    if claim.flag == "bridge":
+        return ""
+    return f"ipvlan with flag {claim.flag} passes nothing to a neighbour on the same parent; flag bridge does"
+
+
+def shim_name(parent: str) -> str:
+    """Return the name of the shim on a parent."""
+    return short_name(f"host-{parent}", "host-")
+
+
+def shim_alias(parent: str) -> str:
+    """Return the text that marks the shim on a parent as ours."""
+    return f"{ALIAS} shim: host access on {parent}"
+
+
+def is_shim(link: Link) -> bool:
+    """Return whether a link has the mark of a shim."""
+    return link.alias.startswith(f"{ALIAS} shim:")
+
+
+class Action(Enum):
+    """What is done for the shim of a parent."""
+
+    USE = "use our link, as it is"
+    RAISE = "bring our link up, if someone set it down"
+    CREATE = "create the link and mark it"
+    REPLACE = "delete what is ours and of no use, and create it anew"
+
+
+def decide(link: Link | None, parent: Link, claim: Claim, *, half_made: bool) -> Action:
+    """Return what is to be done for the shim of a parent; raises ParentConflict for a link of its name.
+
+    `half_made`: an ADD that was killed may have created the link, and not marked it.
+    """
+    if link is None:
+        return Action.CREATE
+    if link.alias == shim_alias(parent.name):
+        kind = (link.kind, link.mode, link.parent_index)
+        if kind != (claim.driver, claim.mode, parent.ifindex):
+            return Action.REPLACE
+        return Action.USE if link.up else Action.RAISE
+    if half_made and not link.alias and (link.kind, link.parent_index) == (claim.driver, parent.ifindex):
+        return Action.REPLACE
+    raise ParentConflict(
+        f"use {link.name} as the host's way to pods on {parent.name}: a link of that name is not ours"
+    )
+
+
+def create(parent: Link, claim: Claim) -> CreateChild:
+    """Return the creation of the shim.
+
+    A macvlan's MAC address is made of its parent's, so that pods find a shim again that was removed by hand.
+    """
+    digits = hashlib.sha256(f"{parent.mac} {parent.name}".encode()).hexdigest()[:10]
+    mac = ":".join(["0a", *(digits[at : at + 2] for at in range(0, 10, 2))])
+    is_macvlan = claim.driver == "macvlan"
+    return CreateChild(
+        shim_name(parent.name), parent, claim.driver, claim.mode, claim.flag, mac=mac if is_macvlan else ""
+    )
+
+
+def loosen(parent: Link, claim: Claim) -> list[Operation]:
+    """Return what lets the pods' packets to the node pass the validation on a parent of ours."""
+    if not _comes_by_the_parent(claim):
+        return []
+    loose = SetSysctl(parent.name, "rp_filter", str(_LOOSE), needed=True, family=Family.IPV4)
+    return [loose, AddAddress(parent.ifindex, parent.name, _PARENT_ADDRESS, _SCOPE_LINK, bare=True)]
+
+
+def prepare(shim: Link, parent: str) -> list[Operation]:
+    """Return what makes a new link the shim."""
+    found: list[Operation] = [SetSysctl(shim.name, "accept_ra", "0"), *raise_shim(shim)]
+    found.append(AddAddress(shim.ifindex, shim.name, f"{GATEWAY[Family.IPV4]}/32", _SCOPE_LINK, bare=True))
+    found.append(SetAlias(shim.ifindex, shim.name, shim_alias(parent)))  # the last: it is complete
+    return found
+
+
+def raise_shim(shim: Link) -> list[Operation]:
+    """Return what brings the shim up, without ARP: once it is up, since ipvlan_open turns ARP on in L2."""
+    return [SetUp(shim.ifindex, shim.name), SetUp(shim.ifindex, shim.name, arp=False)]
+
+
+def _comes_by_the_parent(claim: Claim) -> bool:
+    """Return whether what a pod sends to its node comes to the host by the parent.
+
+    An ipvlan in L2 hands there what no child has the address of, and source validation sees that the way back
+    is through the shim. Loose validation lets it pass, but only on an interface that has an address
+    (__fib_validate_source, net/ipv4/fib_frontend.c).
+    """
+    return (claim.driver, claim.mode) == ("ipvlan", "l2")
+
+
+def own_ipv6(shim: Link) -> list[Operation]:
+    """Return the shim's IPv6 address, which a host without IPv6 refuses."""
+    address = AddAddress(shim.ifindex, shim.name, f"{GATEWAY[Family.IPV6]}/128", _SCOPE_LINK, bare=True)
+    return [SetSysctl(shim.name, "disable_ipv6", "0"), address]
+
+
+def filtered(claim: Claim, parent: str, filters: Collection[str], *, has_address: bool) -> str:
+    """Return the reason why source validation on a parent that is not ours forbids host access, else "".
+
+    `filters` are the values of rp_filter for all interfaces and for the parent; the kernel takes the higher.
+    `has_address`: the parent has an IPv4 address.
+    """
+    value = max((int(text) for text in filters if text.isdecimal()), default=0)
+    if not _comes_by_the_parent(claim) or value == 0 or (value == _LOOSE and has_address):
+        return ""
+    advice = "2" if has_address else "0 for it and for all, or an address on it"
+    return (
+        f"hostAccess with ipvlan l2 on {parent}: source validation drops what pods send to their node:"
+        f" net.ipv4.conf.{parent}.rp_filter has to be {advice}; or use macvlan, or mode l3"
+    )
+
+
+def node_addresses(addresses: Sequence[HostAddress], links: Sequence[Link]) -> tuple[HostAddress, ...]:
+    """Return the addresses that a node is reached by.
+
+    Not those of dummies, which stand for what is elsewhere: kube-proxy's IPVS mode has each Service there.
+    """
+    dummies = {link.ifindex for link in links if link.kind == "dummy"}
+    return tuple(a for a in addresses if a.scope == 0 and not a.fleeting and a.ifindex not in dummies)
+
+
+def carried(
+    shim: Link, claim: Claim, node: Sequence[HostAddress], addresses: Sequence[HostAddress]
+) -> list[AddAddress]:
+    """Return the node's IPv4 addresses that the shim has to have too, of all that the host has.
+
+    An ipvlan in L3 looks for the destination among the children of the parent, then routes it out of the
+    parent, never to the host. On a parent that carries an address of the node, that works without; and the
+    node's own network would break, for what comes for that address would be the shim's.
+    """
+    if claim.mode not in {"l3", "l3s"} or any(a.ifindex == shim.parent_index for a in node):
+        return []
+    there = {a.ip for a in addresses if a.ifindex == shim.ifindex}
+    wanted = dict.fromkeys(a.ip for a in node if Family.of(a.ip) is Family.IPV4 and a.ip not in there)
+    return [AddAddress(shim.ifindex, shim.name, f"{ip}/32", _SCOPE_HOST, bare=True) for ip in wanted]
+
+
+def in_pod(
+    attachment: Attachment, child: Link, shim: Link, families: Collection[Family], node: Sequence[HostAddress]
+) -> list[Operation]:
+    """Return the pod's routes to its node and to what the host translates; in L3 the device is the way."""
+    if attachment.layer3:
+        return []
+    found: list[Operation] = []
+    for family in families:
+        gateway = GATEWAY[family]
+        found.append(AddNeighbour(child.ifindex, child.name, gateway, shim.mac))
+        if family is Family.IPV4:
+            found.append(AddRoute(child.ifindex, child.name, f"{gateway}/32"))
+        targets = [f"{a.ip}/{_PREFIX[family]}" for a in node if Family.of(a.ip) is family]
+        targets += [route for route in attachment.host_routes if Family.of(route) is family]
+        found += [
+            AddRoute(child.ifindex, child.name, dst, gateway, onlink=True) for dst in dict.fromkeys(targets)
+        ]
+    return found
+
+
+def in_host(attachment: Attachment, mac: str, shim: Link, addresses: Sequence[str]) -> list[Operation]:
+    """Return the host's neighbour and route for each address of a pod; in L3 there are no neighbours."""
+    found: list[Operation] = []
+    for address in addresses:
+        own = ip_interface(address).ip
+        if not attachment.layer3:
+            found.append(AddNeighbour(shim.ifindex, shim.name, str(own), mac))
+        found.append(AddRoute(shim.ifindex, shim.name, str(ip_network(own))))
+    return found
+
+
+def out_of_host(shim: Link, addresses: Sequence[str]) -> list[DeleteRoute | DeleteNeighbour]:
+    """Return the removal of the host's routes and neighbours for the addresses of a pod."""
+    found: list[DeleteRoute | DeleteNeighbour] = []
+    for address in addresses:
+        own = ip_interface(address).ip
+        found.append(DeleteRoute(shim.ifindex, shim.name, str(ip_network(own))))
+        found.append(DeleteNeighbour(shim.ifindex, shim.name, str(own)))
+    return found
+
+
+def mismatches(
+    name: str, shim: Link | None, addresses: Sequence[str], routes: Sequence[RouteEntry]
+) -> list[str]:
+    """Return what is wrong with the host's way to a pod; `name` is the shim's."""
+    if shim is None:
+        return [f"{name} is missing: the host does not reach the pod"]
+    found = [] if shim.up else [f"{name} is down: the host does not reach the pod"]
+    there = {route.dst for route in routes if route.oif == shim.ifindex}
+    ips = [ip_interface(address).ip for address in addresses]
+    return found + [f"the host has no route to {ip}" for ip in ips if str(ip_network(ip)) not in there]

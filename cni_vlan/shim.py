@@ -1,0 +1,121 @@
+"""Taking and releasing the shim of a parent, and what goes through it; decided by cni_vlan.host_access."""
+
+import contextlib
+from collections.abc import Sequence
+
+from cni_core.errors import CniError, ParentConflict, UplinkMissing
+from cni_core.family import Family
+from cni_core.result import Result
+from cni_core.undo import Undo
+from cni_net.observed import Link
+from cni_net.operations import DeleteLink
+from cni_net.rtnl import MAIN_TABLE, NameTaken, Rtnl
+from cni_net.sysctl import read_sysctl
+from cni_vlan import host_access
+from cni_vlan.attachment import Attachment
+from cni_vlan.host_access import Action
+from cni_vlan.ledger import Ledger
+from cni_vlan.records import OURS, AttachmentRecord
+
+
+def take(rtnl: Rtnl, ledger: Ledger, attachment: Attachment, parent: Link) -> None:
+    """Have the shim of a parent there, under the parent's lock.
+
+    Raises ParentConflict for a foreign link of its name, and where source validation forbids host access.
+    """
+    record = ledger.parent(parent.name)
+    is_ours = record is not None and record.link == OURS
+    if not is_ours:
+        reason = filtered(rtnl, attachment, parent)
+        if reason:
+            raise ParentConflict(reason)
+    link = rtnl.find_link(name=host_access.shim_name(parent.name))
+    half_made = ledger.is_shim_begun(parent.name)
+    match host_access.decide(link, parent, attachment.claim, half_made=half_made), link:
+        case Action.RAISE, Link() as down:
+            rtnl.apply(host_access.raise_shim(down))
+        case Action.REPLACE, Link() as old:
+            rtnl.apply([DeleteLink(old.ifindex, old.name)])
+            _create(rtnl, ledger, attachment, parent, is_ours=is_ours)
+        case Action.CREATE, None:
+            _create(rtnl, ledger, attachment, parent, is_ours=is_ours)
+        case _:
+            pass
+
+
+def filtered(rtnl: Rtnl, attachment: Attachment, parent: Link) -> str:
+    """Return the reason why source validation forbids host access on an interface that is not ours."""
+    filters = [read_sysctl(Family.IPV4, name, "rp_filter") for name in ("all", parent.name)]
+    has_address = any("." in address for address in rtnl.addresses(parent.ifindex))
+    return host_access.filtered(attachment.claim, parent.name, filters, has_address=has_address)
+
+
+def _create(rtnl: Rtnl, ledger: Ledger, attachment: Attachment, parent: Link, *, is_ours: bool) -> None:
+    ledger.begin_shim(parent.name)
+    rtnl.apply([host_access.create(parent, attachment.claim)])
+    link = _find(rtnl, parent.name)
+    if is_ours:
+        with contextlib.suppress(NameTaken):  # of a shim before
+            rtnl.apply(host_access.loosen(parent, attachment.claim))
+    rtnl.apply(host_access.prepare(link, parent.name))
+    with contextlib.suppress(CniError):  # no IPv6 on this host: a pod that has an IPv6 address will say so
+        rtnl.apply(host_access.own_ipv6(link))
+    ledger.finish_shim(parent.name)
+    for other in ledger.attachments(parent.name):  # it was removed under them
+        if other.shim and other.addresses:
+            _join(rtnl, attachment, other.child_mac, link, other.addresses)
+
+
+def _find(rtnl: Rtnl, parent: str) -> Link:
+    link = rtnl.find_link(name=host_access.shim_name(parent))
+    if link is None:
+        raise UplinkMissing(f"reach pods on {parent}: {host_access.shim_name(parent)} is gone")
+    return link
+
+
+def open_pod(rtnl: Rtnl, inside: Rtnl, attachment: Attachment, child: Link, result: Result) -> None:
+    """Give a pod its routes to the node, and the shim what they need."""
+    shim = _find(rtnl, attachment.parent.name)
+    addresses = rtnl.host_addresses()
+    node = host_access.node_addresses(addresses, rtnl.links())
+    with contextlib.suppress(NameTaken):  # of the ADD of another pod
+        rtnl.apply(host_access.carried(shim, attachment.claim, node, addresses))
+    families = list(dict.fromkeys(ip.family for ip in result.ips))
+    inside.apply(host_access.in_pod(attachment, child, shim, families, node))
+
+
+def open_host(rtnl: Rtnl, attachment: Attachment, child: Link, result: Result, undo: Undo) -> None:
+    """Give the host its routes to a pod."""
+    shim = _find(rtnl, attachment.parent.name)
+    addresses = [ip.address for ip in result.ips]
+    undo.push(lambda: rtnl.remove(host_access.out_of_host(shim, addresses)))
+    _join(rtnl, attachment, child.mac, shim, addresses)
+
+
+def _join(rtnl: Rtnl, attachment: Attachment, mac: str, shim: Link, addresses: Sequence[str]) -> None:
+    with contextlib.suppress(NameTaken):  # a route that a killed DEL left; the kernel goes on after it
+        rtnl.apply(host_access.in_host(attachment, mac, shim, addresses))
+
+
+def close_host(rtnl: Rtnl, record: AttachmentRecord) -> None:
+    """Remove the host's routes to a pod; before its addresses are released, for the next pod may get them."""
+    shim = rtnl.find_link(name=record.shim)
+    if shim is not None and host_access.is_shim(shim):
+        rtnl.remove(host_access.out_of_host(shim, record.addresses))
+
+
+def release(rtnl: Rtnl, ledger: Ledger, parent: str) -> None:
+    """Remove the shim of a parent once no pod needs it, under the parent's lock."""
+    if ledger.needs_shim(parent):
+        return
+    link = rtnl.find_link(name=host_access.shim_name(parent))
+    if link is not None and (host_access.is_shim(link) or (ledger.is_shim_begun(parent) and not link.alias)):
+        rtnl.remove([DeleteLink(link.ifindex, link.name)])
+    ledger.finish_shim(parent)
+
+
+def mismatches(rtnl: Rtnl, record: AttachmentRecord) -> list[str]:
+    """Return what is wrong with the host's way to a pod, in words."""
+    return host_access.mismatches(
+        record.shim, rtnl.find_link(name=record.shim), record.addresses, rtnl.routes(table=MAIN_TABLE)
+    )

@@ -1,0 +1,307 @@
+"""Pods and their own node reach each other: the shim, the routes, and what is left of them."""
+
+import pytest
+
+from tests.lab.waiting import wait_until
+from tests.lab.world import Host, Json, Pod, network
+
+pytestmark = pytest.mark.kernel
+
+NODE, NODE6 = "192.0.2.11", "2001:db8:99::11"
+SUBNETS = ("10.50.0.0/24", "2001:db8:50::/64")
+MODES = ["bridge", "l2", "l3", "l3s"]
+
+
+def node(host: Host) -> Pod:
+    """A node with an address on its uplink, and a router behind that."""
+    router = host.uplink()
+    for address in (f"{NODE}/24", f"{NODE6}/64"):
+        host.ip("address", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
+    for address in ("192.0.2.1/24", "2001:db8:99::1/64"):
+        router.ip("address", "add", address, "dev", "trunk", *(["nodad"] if ":" in address else []))
+    host.ip("route", "add", "default", "via", "192.0.2.1")
+    return router
+
+
+def lan(mode: str, parent: str = "eth0.50", **keys: object) -> Json:
+    subnets = SUBNETS if parent != "eth0" else ("192.0.2.128/25", "2001:db8:50::/64")
+    return network("lan", parent, *subnets, mode=mode, hostAccess=True, **keys)
+
+
+def reaches(host: Host, address: str) -> bool:
+    return host.run("ping", "-n", "-c1", "-W2", address, check=False).returncode == 0
+
+
+def set_filter(host: Host, value: int) -> None:
+    for name in ("all", "default", "eth0"):
+        host.run("sh", "-c", f"echo {value} > /proc/sys/net/ipv4/conf/{name}/rp_filter")
+
+
+@pytest.mark.parametrize("rp_filter", [0, 1, 2])
+@pytest.mark.parametrize("mode", MODES)
+def test_node_and_pods_reach_each_other_on_a_vlan(host: Host, mode: str, rp_filter: int) -> None:
+    router = node(host)
+    set_filter(host, rp_filter)
+    one, two = host.pods("p1", "p2")
+    results = [pod.attach(lan(mode)) for pod in (one, two)]
+
+    for result in results:
+        for ip in result["ips"]:
+            assert reaches(host, ip["address"].partition("/")[0]), ip
+    for pod in (one, two):
+        assert pod.reaches(NODE)
+        assert pod.reaches(NODE6)
+    assert one.reaches(results[1]["ips"][0]["address"].partition("/")[0])
+    assert reaches(host, "192.0.2.1")
+    assert router.reaches(NODE)
+
+    one.detach(lan(mode))
+    assert "host-eth0.50" in host.links()
+    assert two.reaches(NODE)
+    two.detach(lan(mode))
+    assert set(host.links()) == {"lo", "eth0"}
+    assert host.state() == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "rp_filter"),
+    [("bridge", 0), ("bridge", 1), ("l2", 0), ("l2", 2), ("l3", 0), ("l3", 1), ("l3s", 1)],
+)
+def test_on_the_node_s_own_interface(host: Host, mode: str, rp_filter: int) -> None:
+    router = node(host)
+    set_filter(host, rp_filter)
+    (pod,) = host.pods("p1")
+    result = pod.attach(lan(mode, "eth0"))
+
+    for ip in result["ips"]:
+        assert reaches(host, ip["address"].partition("/")[0]), ip
+    assert pod.reaches(NODE)
+    assert pod.reaches(NODE6)
+    assert reaches(host, "192.0.2.1"), "the node has lost its own network"
+    assert router.reaches(NODE)
+    pod.detach(lan(mode, "eth0"))
+    assert set(host.links()) == {"lo", "eth0"}
+    assert host.state() == []
+
+
+@pytest.mark.parametrize(
+    ("parent", "rp_filter", "words"),
+    [
+        ("eth0", 1, "rp_filter has to be 2"),
+        ("eth1", 2, "rp_filter has to be 0"),
+        ("eth1", 1, "an address on it"),
+    ],
+)
+def test_what_source_validation_forbids_is_refused(
+    host: Host, parent: str, rp_filter: int, words: str
+) -> None:
+    node(host)
+    host.uplink("eth1", "far")
+    set_filter(host, rp_filter)
+    (pod,) = host.pods("p1")
+
+    refused = pod.add(lan("l2", parent))
+
+    assert refused.code == 102
+    assert words in refused.msg
+    assert not pod.has_link("eth0")
+    pod.detach(lan("l2", parent))
+    assert host.state() == []
+    assert set(host.links()) == {"lo", "eth0", "eth1"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "words"),
+    [
+        ({"mode": "private"}, 2, "macvlan private passes nothing"),
+        ({"mode": "vepa"}, 2, "macvlan vepa"),
+        ({"mode": "passthru"}, 2, "macvlan passthru"),
+        ({"mode": "l2", "flag": "private"}, 2, "flag private"),
+        ({"ipam": {}}, 7, "hostAccess: needs ipam"),
+        ({"hostRoutes": ["10.96.0.1/12"]}, 7, "hostRoutes 10.96.0.1/12"),
+        ({"hostRoutes": ["0.0.0.0/0"]}, 7, "the default route is not the host's"),
+        ({"hostAccess": False, "hostRoutes": ["10.96.0.0/12"]}, 7, "only with hostAccess"),
+    ],
+)
+def test_what_cannot_be_is_refused(host: Host, keys: Json, code: int, words: str) -> None:
+    host.uplink()
+    (pod,) = host.pods("p1")
+
+    refused = pod.add({**lan("bridge"), **keys})
+
+    assert refused.code == code
+    assert words in refused.msg
+    assert set(host.links()) == {"lo", "eth0"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_service_that_the_host_translates(host: Host, mode: str) -> None:
+    """As kube-proxy does: DNAT in PREROUTING and OUTPUT, masquerade on the way out."""
+    node(host)
+    set_filter(host, 1)
+    host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+    client, server = host.pods("p1", "p2")
+    conf = lan(mode, hostRoutes=["10.96.0.0/16"])
+    client.attach(conf)
+    address = server.attach(conf)["ips"][0]["address"].partition("/")[0]
+    for chain in ("PREROUTING", "OUTPUT"):
+        to_server = ["-d", "10.96.0.10", "-p", "tcp", "-j", "DNAT", "--to-destination", address]
+        to_node = ["-d", "10.96.0.11", "-p", "tcp", "-j", "DNAT", "--to-destination", NODE]
+        for rule in (to_server, to_node):
+            host.run("iptables", "-w", "-t", "nat", "-A", chain, *rule)
+    host.run(
+        "iptables",
+        "-w",
+        "-t",
+        "nat",
+        "-A",
+        "POSTROUTING",
+        "-m",
+        "conntrack",
+        "--ctstate",
+        "DNAT",
+        "-j",
+        "MASQUERADE",
+    )
+    serve = ["busybox", "nc", "-ll", "-p", "8080", "-e", "/bin/echo"]
+    servers = [
+        host.popen(*serve, "node"),
+        host.popen("ip", "netns", "exec", server.name, *serve, "pod"),
+    ]
+    try:
+        assert asked(client, "10.96.0.10") == "pod"
+        assert asked(client, "10.96.0.11") == "node"
+    finally:
+        for process in servers:
+            process.kill()
+            process.wait()
+
+
+def asked(pod: Pod, address: str) -> str:
+    found = ""
+
+    def answers() -> bool:
+        nonlocal found
+        found = pod.run("busybox", "nc", "-w", "3", address, "8080", check=False).stdout.strip()
+        return bool(found)
+
+    wait_until(answers)
+    return found
+
+
+def test_a_shim_that_was_removed_is_made_again_for_all(host: Host) -> None:
+    node(host)
+    first, second = host.pods("p1", "p2")
+    conf = lan("bridge")
+    addresses = [ip["address"].partition("/")[0] for ip in first.attach(conf)["ips"]]
+    host.ip("link", "delete", "host-eth0.50")
+
+    second.attach(conf)
+
+    assert all(reaches(host, address) for address in addresses)
+    assert first.reaches(NODE)
+    host.ip("link", "set", "host-eth0.50", "down")
+    first.detach(conf)
+    first.attach(conf)
+    assert first.reaches(NODE)
+
+
+def test_a_link_of_its_name_is_left_alone(host: Host) -> None:
+    node(host)
+    host.ip("link", "add", "host-eth0.50", "type", "dummy")
+    (pod,) = host.pods("p1")
+
+    refused = pod.add(lan("bridge"))
+
+    assert refused.code == 102
+    assert "a link of that name is not ours" in refused.msg
+    pod.detach(lan("bridge"))
+    assert set(host.links()) == {"lo", "eth0", "host-eth0.50"}
+    assert host.state() == []
+
+
+def test_the_host_forgets_a_pod_before_another_has_its_address(host: Host) -> None:
+    node(host)
+    one, two = host.pods("p1", "p2")
+    small = {**lan("bridge"), "ipam": {"type": "cni-ipam", "subnets": [{"subnet": "10.50.0.0/30"}]}}
+    one.attach(small)
+    two.attach(
+        {
+            **lan("bridge"),
+            "name": "other",
+            "ipam": {"type": "cni-ipam", "subnets": [{"subnet": "10.51.0.0/24"}]},
+        }
+    )
+
+    one.detach(small)
+    assert [route["dst"] for route in host.ip("route", "show", "dev", "host-eth0.50")] == ["10.51.0.2"]
+    assert [entry["dst"] for entry in host.ip("neigh", "show", "dev", "host-eth0.50")] == ["10.51.0.2"]
+    one.attach(small)
+    assert reaches(host, "10.50.0.2")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        ("ip link delete host-eth0.50", "host-eth0.50 is missing"),
+        ("ip link set host-eth0.50 down", "host-eth0.50 is down"),
+        ("ip route delete 10.50.0.2", "the host has no route to 10.50.0.2"),
+    ],
+)
+def test_check_looks_at_the_host_s_side(host: Host, break_it: str, words: str) -> None:
+    node(host)
+    (pod,) = host.pods("p1")
+    result = pod.attach(lan("bridge"))
+    assert pod.check(lan("bridge"), result).status == 0
+
+    host.run("sh", "-c", break_it)
+
+    reply = pod.check(lan("bridge"), result)
+    assert reply.code == 120
+    assert words in reply.msg
+
+
+def test_networks_beside_it_do_without(host: Host) -> None:
+    """The shim goes with the last pod that needs it, though others stay on the parent."""
+    node(host)
+    near, far = host.pods("p1", "p2")
+    plain = network("plain", "eth0.50", "10.52.0.0/24")
+    result = far.attach(plain)
+    near.attach(lan("bridge"))
+
+    near.detach(lan("bridge"))
+
+    assert set(host.links()) == {"lo", "eth0", "eth0.50"}
+    assert far.check({**plain, "hostAccess": True}, result).status == 0  # it was attached before
+    far.detach({**plain, "hostAccess": True})
+    assert host.state() == []
+
+
+@pytest.mark.parametrize("verb", ["DEL", "GC"])
+def test_without_its_configuration_all_is_removed(host: Host, verb: str) -> None:
+    node(host)
+    (pod,) = host.pods("p1")
+    pod.attach(lan("l2"))
+    edited = {key: value for key, value in lan("l2").items() if key != "hostAccess"}
+    host.run("ip", "netns", "delete", pod.name)
+
+    if verb == "DEL":
+        pod.detach(edited)
+    else:
+        assert host.plugin("GC", {**edited, "cni.dev/valid-attachments": []}).status == 0
+
+    assert set(host.links()) == {"lo", "eth0"}
+    assert host.ip("route", "show", "10.50.0.0/24") == []
+    assert host.state() == []
+
+
+def test_a_damaged_record_leaves_no_shim(host: Host) -> None:
+    node(host)
+    (pod,) = host.pods("p1")
+    pod.attach(lan("bridge", "eth0"))
+    host.run("sh", "-c", "echo x > /var/lib/cni/cni-vlan/parents/eth0/users/p1:eth0")
+
+    pod.detach(lan("bridge", "eth0"))
+
+    assert set(host.links()) == {"lo", "eth0"}
+    assert host.state() == []

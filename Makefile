@@ -1,5 +1,5 @@
 # Every target does its own set-up. `make demo` and `make test` work on a fresh Debian machine, as root.
-.PHONY: demo fuzz crash chaos test lint unit store agent conformance kernel power nodes runtimes lab fresh newer image build bench bench-quick lock clean
+.PHONY: demo fuzz crash chaos test lint unit store agent conformance kernel power nodes runtimes kubernetes without-kubernetes lab fresh newer image build bench bench-quick lock clean
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 SHELL := /bin/bash
@@ -45,6 +45,16 @@ power: $(STAMP)
 # The release after this machine's, for which what is built here works too; a bundle needs the C library it was built with.
 NEWER := $(if $(shell grep -s '^VERSION_CODENAME=bookworm' /etc/os-release),trixie)
 
+# A directory with the programs of Kubernetes, as docs/kubernetes.md says; by default the one beside the checkout, if it is there.
+KUBERNETES ?= $(wildcard ../shared/kubernetes)
+
+kubernetes: $(STAMP) build
+	@echo "== Kubernetes"
+	KUBERNETES=$(KUBERNETES) $(PY) -m pytest -q $(or $(ARGS),tests/e2e/kubernetes)
+
+without-kubernetes:
+	@echo "== Kubernetes is left out: KUBERNETES names no directory with its programs (docs/kubernetes.md)"
+
 lab: $(STAMP) dist/launcher
 	@echo "== the lab itself: boots that fail, native mode"
 	LAB_SUITE=$(or $(LAB_SUITE),$(NEWER)) $(PY) -m pytest -q $(or $(ARGS),tests/lab)
@@ -74,7 +84,7 @@ conformance: $(STAMP) dist/bundle/launcher dist/launched dist/libcni
 	@$(if $(ARGS),,cp dist/conformance/report.md docs/conformance.md)
 	$(PY) -m pytest -q conformance/libcni
 
-test: lint unit store fuzz crash agent conformance kernel chaos power nodes runtimes lab newer fresh
+test: lint unit store fuzz crash agent conformance kernel chaos power nodes runtimes $(if $(KUBERNETES),,without-)kubernetes lab newer fresh
 
 PIN := .venv/bin/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
   --no-emit-find-links

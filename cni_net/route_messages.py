@@ -36,8 +36,9 @@ _AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 _ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - a destination
 _POINT_TO_POINT = 31  # RFC 3021: a /31 has no broadcast address
 
-# Temporary or deprecated, or not to be used yet: tentative, failed duplicate address detection.
-_FLEETING = 0x01 | 0x20 | 0x40 | 0x08
+# Deprecated, or not to be used yet (tentative, failed duplicate address detection); of IPv6 also temporary,
+# which for IPv4 means a second address of one subnet.
+_FLEETING = {socket.AF_INET: 0x20 | 0x40 | 0x08, socket.AF_INET6: 0x01 | 0x20 | 0x40 | 0x08}
 
 _IFADDR = struct.Struct("=BBBBI")  # family, prefixlen, flags, scope, index
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
@@ -89,9 +90,9 @@ def parse_address(frame: bytes) -> str:
 
 def parse_host_address(frame: bytes) -> HostAddress:
     """Read an address with the link that has it from a reply."""
-    _family, _prefix, _flags, scope, index = _IFADDR.unpack_from(frame, HEADER_BYTES)
+    family, _prefix, _flags, scope, index = _IFADDR.unpack_from(frame, HEADER_BYTES)
     flags = read_number(read(frame, HEADER_BYTES + _IFADDR.size).get(_IFA_FLAGS, b""))
-    return HostAddress(parse_address(frame), index, scope, bool(flags & _FLEETING))
+    return HostAddress(parse_address(frame), index, scope, bool(flags & _FLEETING[family]))
 
 
 def add_route(route: AddRoute) -> Request:

@@ -44,7 +44,7 @@ from cni_net.sysctl import write_sysctls
 
 MAIN_TABLE = 254
 _BUSY = frozenset({errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOBUFS, errno.ENOMEM})
-_ABSENT = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH})
+_ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENOENT, errno.ESRCH})
 _BOTH = (Family.IPV4, Family.IPV6)
 
 
@@ -141,7 +141,9 @@ class Rtnl:
             else:
                 self._change(list(group))
 
-    def remove(self, operations: Sequence[DeleteRoute | DeleteNeighbour | DeleteLink]) -> None:
+    def remove(
+        self, operations: Sequence[DeleteRoute | DeleteNeighbour | DeleteAddress | DeleteLink]
+    ) -> None:
         """Delete what may be gone already, each for itself."""
         for operation in operations:
             try:

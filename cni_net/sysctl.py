@@ -62,8 +62,10 @@ def read_sysctl(family: Family, interface: str, key: str) -> str:
     try:
         with open(f"{_root}/net/ipv{family.value}/conf/{interface}/{key}", encoding="ascii") as file:
             return file.read().strip()
-    except OSError:
+    except FileNotFoundError:
         return ""
+    except OSError as error:
+        raise LinkFailure(f"read net.ipv{family.value}.conf.{interface}.{key}: {error.strerror}") from error
 
 
 def _write(directory: int, sysctl: SetSysctl) -> None:

@@ -199,6 +199,11 @@ def release_command(
         raise click.ClickException(
             f"{alive[0].label} is still there, at {alive[0].sandbox}: remove the pod, or use --force"
         )
+    unknown = [held for held in found if not held.sandbox]
+    if unknown and not force:
+        raise click.ClickException(
+            f"{unknown[0].label}: its network namespace is not known, so it may live: --force if it does not"
+        )
     if not yes:
         click.confirm(f"Release {', '.join(held.label for held in found)}?", abort=True)
     for held in found:

@@ -85,7 +85,7 @@ def _close_host(entry: IndexEntry | None) -> None:
     """Remove the host's routes to the pod, before another pod has its addresses."""
     if entry is not None and entry.record is not None and entry.record.shim:
         with open_rtnl() as rtnl:
-            shim.close_host(rtnl, entry.record)
+            shim.close_host(rtnl, Ledger(), entry.record)
 
 
 def _bare(call: Call, entry: IndexEntry) -> AttachmentRecord:

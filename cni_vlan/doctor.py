@@ -120,7 +120,8 @@ def _shims(node: NodeState, parent: str) -> Iterator[Finding]:
         advice = "the next pod on it makes it again, for all; or recreate these"
         yield Finding(Verdict.FAIL, name, text, advice)
     elif name and not node.links[name].up:
-        yield Finding(Verdict.FAIL, name, "is down: the host reaches no pod", f"ip link set {name} up")
+        advice = f"ip link delete {name}: the next pod on it makes it again, with its routes"
+        yield Finding(Verdict.FAIL, name, "is down: the host reaches no pod", advice)
 
 
 def pools(subject: Subject) -> Iterator[Finding]:

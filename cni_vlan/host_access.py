@@ -1,8 +1,8 @@
 """A way between pods and their own node, which the kernel keeps apart on a parent. Pure.
 
 One link for each parent in the host's namespace, the shim, is the host's end: a macvlan or ipvlan beside the
-pods' own. It has the same link-local addresses on every node and neither asks nor answers for neighbours, so
-the wire never sees it. The host has a route to each pod through the shim; in L2 modes the pod has routes to
+pods' own. It has the same link-local addresses on every node and asks for no neighbour, so that the wire sees
+next to nothing of it. The host has a route to each pod through the shim; in L2 modes the pod has routes to
 the node's addresses, and to what the host translates (Services), through the shim too.
 """
 
@@ -19,6 +19,7 @@ from cni_net.operations import (
     AddNeighbour,
     AddRoute,
     CreateChild,
+    DeleteAddress,
     DeleteNeighbour,
     DeleteRoute,
     Operation,
@@ -33,6 +34,7 @@ GATEWAY = {Family.IPV4: "169.254.84.1", Family.IPV6: "fe80::84:1"}
 _SCOPE_LINK, _SCOPE_HOST = 253, 254
 _PREFIX = {Family.IPV4: 32, Family.IPV6: 128}
 _LOOSE = 2  # of rp_filter (ip-sysctl.rst)
+_SILENT = (("accept_ra", "0"), ("addr_gen_mode", "1"))
 _PARENT_ADDRESS = "169.254.84.2/32"
 
 
@@ -66,23 +68,22 @@ class Action(Enum):
     """What is done for the shim of a parent."""
 
     USE = "use our link, as it is"
-    RAISE = "bring our link up, if someone set it down"
     CREATE = "create the link and mark it"
-    REPLACE = "delete what is ours and of no use, and create it anew"
+    REPLACE = "delete what is ours and not whole, and create it anew"
 
 
 def decide(link: Link | None, parent: Link, claim: Claim, *, half_made: bool) -> Action:
     """Return what is to be done for the shim of a parent; raises ParentConflict for a link of its name.
 
-    `half_made`: an ADD that was killed may have created the link, and not marked it.
+    `half_made`: an ADD that was killed may have created the link, and not marked it, or not given it its
+    routes. One that was set down has lost its routes and neighbours.
     """
     if link is None:
         return Action.CREATE
     if link.alias == shim_alias(parent.name):
         kind = (link.kind, link.mode, link.parent_index)
-        if kind != (claim.driver, claim.mode, parent.ifindex):
-            return Action.REPLACE
-        return Action.USE if link.up else Action.RAISE
+        fits = kind == (claim.driver, claim.mode, parent.ifindex)
+        return Action.USE if fits and link.up and not half_made else Action.REPLACE
     if half_made and not link.alias and (link.kind, link.parent_index) == (claim.driver, parent.ifindex):
         return Action.REPLACE
     raise ParentConflict(
@@ -113,15 +114,13 @@ def loosen(parent: Link, claim: Claim) -> list[Operation]:
 
 def prepare(shim: Link, parent: str) -> list[Operation]:
     """Return what makes a new link the shim."""
-    found: list[Operation] = [SetSysctl(shim.name, "accept_ra", "0"), *raise_shim(shim)]
+    # It makes no link-local address of its own (addr_gen_mode 1), for which it would speak on the wire.
+    found: list[Operation] = [SetSysctl(shim.name, key, value) for key, value in _SILENT]
+    # ARP is turned off once it is up, since ipvlan_open turns it on in L2.
+    found += [SetUp(shim.ifindex, shim.name), SetUp(shim.ifindex, shim.name, arp=False)]
     found.append(AddAddress(shim.ifindex, shim.name, f"{GATEWAY[Family.IPV4]}/32", _SCOPE_LINK, bare=True))
     found.append(SetAlias(shim.ifindex, shim.name, shim_alias(parent)))  # the last: it is complete
     return found
-
-
-def raise_shim(shim: Link) -> list[Operation]:
-    """Return what brings the shim up, without ARP: once it is up, since ipvlan_open turns ARP on in L2."""
-    return [SetUp(shim.ifindex, shim.name), SetUp(shim.ifindex, shim.name, arp=False)]
 
 
 def _comes_by_the_parent(claim: Claim) -> bool:
@@ -171,14 +170,45 @@ def carried(
     """Return the node's IPv4 addresses that the shim has to have too, of all that the host has.
 
     An ipvlan in L3 looks for the destination among the children of the parent, then routes it out of the
-    parent, never to the host. On a parent that carries an address of the node, that works without; and the
-    node's own network would break, for what comes for that address would be the shim's.
+    parent, never to the host. What the parent itself carries works without; and the node's own network would
+    break, for what comes for that address would be the shim's.
     """
-    if claim.mode not in {"l3", "l3s"} or any(a.ifindex == shim.parent_index for a in node):
+    if claim.mode not in {"l3", "l3s"}:
         return []
     there = {a.ip for a in addresses if a.ifindex == shim.ifindex}
-    wanted = dict.fromkeys(a.ip for a in node if Family.of(a.ip) is Family.IPV4 and a.ip not in there)
+    wanted = dict.fromkeys(a.ip for a in node if _is_carried(a, shim) and a.ip not in there)
     return [AddAddress(shim.ifindex, shim.name, f"{ip}/32", _SCOPE_HOST, bare=True) for ip in wanted]
+
+
+def _is_carried(address: HostAddress, shim: Link) -> bool:
+    return Family.of(address.ip) is Family.IPV4 and address.ifindex not in {shim.parent_index, shim.ifindex}
+
+
+def outdated(
+    shim: Link, node: Sequence[HostAddress], addresses: Sequence[HostAddress]
+) -> list[DeleteAddress]:
+    """Return what the shim carries and the node has no more: another node may have it by now."""
+    kept = {a.ip for a in node if _is_carried(a, shim)}
+    return [
+        DeleteAddress(shim.ifindex, shim.name, a.address)
+        for a in addresses
+        if a.ifindex == shim.ifindex and a.scope == _SCOPE_HOST and a.ip not in kept
+    ]
+
+
+def is_second(child: Link, routes: Sequence[RouteEntry]) -> bool:
+    """Return whether the way of a pod to its node is that of another interface, by its default route.
+
+    Then only what is asked for by `hostRoutes` goes through this one: what the node sends to the first would
+    otherwise be answered here, and be dropped, or pass by the first network's rules.
+    """
+    return any(route.oif != child.ifindex and ip_network(route.dst).prefixlen == 0 for route in routes)
+
+
+def taken_by(child: Link, routes: Sequence[RouteEntry]) -> int:
+    """Return the number of another interface of the pod that has host access, 0 if there is none."""
+    gateway = f"{GATEWAY[Family.IPV4]}/32"
+    return next((route.oif for route in routes if route.dst == gateway and route.oif != child.ifindex), 0)
 
 
 def in_pod(

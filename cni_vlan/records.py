@@ -40,10 +40,12 @@ class AttachmentRecord(NamedTuple):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The pod's addresses on this interface, in CIDR form."""
-        items = self.result.get("ips")
+        """The pod's addresses on this interface, the last of the result, in CIDR form."""
+        items, interfaces = self.result.get("ips"), self.result.get("interfaces")
         given = items if isinstance(items, list) else []
-        return tuple(str(item["address"]) for item in given if isinstance(item, dict) and "address" in item)
+        last = len(interfaces) - 1 if isinstance(interfaces, list) else 0
+        own = (item for item in given if section(item, "interface") in {None, last})
+        return tuple(str(section(item, "address")) for item in own if section(item, "address"))
 
     @property
     def child_mac(self) -> str:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from cni_core import libcni
 from cni_core.call import AttachmentKey
 from cni_core.result import LATEST
 from cni_vlan.ledger import Ledger
@@ -21,7 +22,8 @@ class Held(NamedTuple):
     @property
     def sandbox(self) -> str:
         """The path of the container's network namespace, "" if it is not known."""
-        return self.record.sandbox if self.record else ""
+        recorded = self.record.sandbox if self.record else ""
+        return recorded or libcni.sandbox_of(self.network, *self.key) or ""
 
     @property
     def is_alive(self) -> bool:

@@ -15,7 +15,8 @@ from cni_vlan import host_access
 from cni_vlan.attachment import Attachment
 from cni_vlan.host_access import Action
 from cni_vlan.ledger import Ledger
-from cni_vlan.records import OURS, AttachmentRecord
+from cni_vlan.parent_decision import is_ours
+from cni_vlan.records import AttachmentRecord
 
 
 def take(rtnl: Rtnl, ledger: Ledger, attachment: Attachment, parent: Link) -> None:
@@ -23,22 +24,18 @@ def take(rtnl: Rtnl, ledger: Ledger, attachment: Attachment, parent: Link) -> No
 
     Raises ParentConflict for a foreign link of its name, and where source validation forbids host access.
     """
-    record = ledger.parent(parent.name)
-    is_ours = record is not None and record.link == OURS
-    if not is_ours:
+    if not is_ours(parent):  # by its mark: a damaged record says nothing
         reason = filtered(rtnl, attachment, parent)
         if reason:
             raise ParentConflict(reason)
     link = rtnl.find_link(name=host_access.shim_name(parent.name))
     half_made = ledger.is_shim_begun(parent.name)
     match host_access.decide(link, parent, attachment.claim, half_made=half_made), link:
-        case Action.RAISE, Link() as down:
-            rtnl.apply(host_access.raise_shim(down))
         case Action.REPLACE, Link() as old:
             rtnl.apply([DeleteLink(old.ifindex, old.name)])
-            _create(rtnl, ledger, attachment, parent, is_ours=is_ours)
+            _create(rtnl, ledger, attachment, parent)
         case Action.CREATE, None:
-            _create(rtnl, ledger, attachment, parent, is_ours=is_ours)
+            _create(rtnl, ledger, attachment, parent)
         case _:
             pass
 
@@ -50,20 +47,21 @@ def filtered(rtnl: Rtnl, attachment: Attachment, parent: Link) -> str:
     return host_access.filtered(attachment.claim, parent.name, filters, has_address=has_address)
 
 
-def _create(rtnl: Rtnl, ledger: Ledger, attachment: Attachment, parent: Link, *, is_ours: bool) -> None:
+def _create(rtnl: Rtnl, ledger: Ledger, attachment: Attachment, parent: Link) -> None:
     ledger.begin_shim(parent.name)
     rtnl.apply([host_access.create(parent, attachment.claim)])
     link = _find(rtnl, parent.name)
-    if is_ours:
+    if is_ours(parent):
         with contextlib.suppress(NameTaken):  # of a shim before
             rtnl.apply(host_access.loosen(parent, attachment.claim))
     rtnl.apply(host_access.prepare(link, parent.name))
     with contextlib.suppress(CniError):  # no IPv6 on this host: a pod that has an IPv6 address will say so
         rtnl.apply(host_access.own_ipv6(link))
-    ledger.finish_shim(parent.name)
     for other in ledger.attachments(parent.name):  # it was removed under them
         if other.shim and other.addresses:
-            _join(rtnl, attachment, other.child_mac, link, other.addresses)
+            with contextlib.suppress(CniError):  # their trouble is none of this pod's; CHECK tells
+                _join(rtnl, attachment, other.child_mac, link, other.addresses)
+    ledger.finish_shim(parent.name)
 
 
 def _find(rtnl: Rtnl, parent: str) -> Link:
@@ -78,10 +76,18 @@ def open_pod(rtnl: Rtnl, inside: Rtnl, attachment: Attachment, child: Link, resu
     shim = _find(rtnl, attachment.parent.name)
     addresses = rtnl.host_addresses()
     node = host_access.node_addresses(addresses, rtnl.links())
+    rtnl.remove(host_access.outdated(shim, node, addresses))
     with contextlib.suppress(NameTaken):  # of the ADD of another pod
         rtnl.apply(host_access.carried(shim, attachment.claim, node, addresses))
     families = list(dict.fromkeys(ip.family for ip in result.ips))
-    inside.apply(host_access.in_pod(attachment, child, shim, families, node))
+    routes = inside.routes(table=MAIN_TABLE)
+    other = 0 if attachment.layer3 else host_access.taken_by(child, routes)
+    if other:
+        raise ParentConflict(
+            f"hostAccess of network {attachment.network}: interface number {other} of the pod has it already"
+        )
+    near = () if host_access.is_second(child, routes) else node
+    inside.apply(host_access.in_pod(attachment, child, shim, families, near))
 
 
 def open_host(rtnl: Rtnl, attachment: Attachment, child: Link, result: Result, undo: Undo) -> None:
@@ -97,11 +103,20 @@ def _join(rtnl: Rtnl, attachment: Attachment, mac: str, shim: Link, addresses: S
         rtnl.apply(host_access.in_host(attachment, mac, shim, addresses))
 
 
-def close_host(rtnl: Rtnl, record: AttachmentRecord) -> None:
-    """Remove the host's routes to a pod; before its addresses are released, for the next pod may get them."""
-    shim = rtnl.find_link(name=record.shim)
-    if shim is not None and host_access.is_shim(shim):
-        rtnl.remove(host_access.out_of_host(shim, record.addresses))
+def close_host(rtnl: Rtnl, ledger: Ledger, record: AttachmentRecord) -> None:
+    """Remove the host's routes to a pod; before its addresses are released, for the next pod may get them.
+
+    Once: a DEL that is called again finds no address in the record, and leaves the next pod's routes alone.
+    """
+    with ledger.locks() as held:
+        held.hold(record.parent)
+        current = ledger.attachment(record.parent, record.key)
+        if current is None or not current.result:
+            return
+        shim = rtnl.find_link(name=current.shim)
+        if shim is not None and host_access.is_shim(shim):
+            rtnl.remove(host_access.out_of_host(shim, current.addresses))
+        ledger.complete(current._replace(result={}))
 
 
 def release(rtnl: Rtnl, ledger: Ledger, parent: str) -> None:

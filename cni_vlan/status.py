@@ -12,8 +12,10 @@ from cni_core.call import Call
 from cni_core.context import Context
 from cni_core.errors import CniError, LimitedConnectivity, NotAvailable
 from cni_net.rtnl import Rtnl, open_rtnl
+from cni_vlan import shim
 from cni_vlan.attachment import Attachment
 from cni_vlan.ledger import Ledger
+from cni_vlan.parent_decision import is_ours
 from cni_vlan.parents import Isolated, is_auto, lowest
 
 
@@ -62,4 +64,10 @@ def uplink_trouble(attachment: Attachment, rtnl: Rtnl) -> Trouble | None:
             return Trouble(f"{wanted} is down")
         if link is not None and not link.carrier:
             quiet = quiet or Trouble(f"{wanted} has no carrier", fatal=False)
-    return quiet
+    return _filter_trouble(attachment, rtnl) or quiet
+
+
+def _filter_trouble(attachment: Attachment, rtnl: Rtnl) -> Trouble | None:
+    link = rtnl.find_link(name=attachment.parent.name) if attachment.host_access else None
+    reason = shim.filtered(rtnl, attachment, link) if link is not None and not is_ours(link) else ""
+    return Trouble(reason) if reason else None

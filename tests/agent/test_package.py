@@ -39,7 +39,7 @@ def test_the_archive_has_one_directory_of_roots_own() -> None:
     assert {(member.uid, member.gid) for member in members} == {(0, 0)}
     for needed in ("cni-vlan", "cni-ipam", "cni-agent", "launcher", "runtime"):
         assert f"{top}/bundle/{needed}" in names
-    assert f"{top}/manifests/kubernetes/daemonset.yaml" in names
+    assert f"{top}/manifests/kubernetes/base/daemonset.yaml" in names
     assert f"{top}/LICENSE" in names
 
 

@@ -17,7 +17,9 @@ from tests.lab.warm import Agents
 from tests.lab.world import Host, Pod, network
 
 ROOT = Path(__file__).parents[2]
-CONF = network("lan", "eth0", "10.0.0.0/28", "2001:db8::/64", announce=0, mac="02:00:00:00:00:07")
+CONF = network(
+    "lan", "eth0", "10.0.0.0/28", "2001:db8::/64", announce=0, mac="02:00:00:00:00:07", hostAccess=True
+)
 NEXT = {key: value for key, value in CONF.items() if key != "mac"}
 VALID = "cni.dev/valid-attachments"
 Kill = Callable[[Host, str, Pod, Point | None], list[str]]

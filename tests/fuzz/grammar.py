@@ -50,6 +50,8 @@ CONFIGURATION: Json = {
     "linkInContainer": False,
     "announce": 0,
     "acceptRA": False,
+    "hostAccess": True,
+    "hostRoutes": ["10.96.0.0/12", "fd00::/108"],
     "ipamTimeout": 1,
     "dns": {"nameservers": ["10.0.0.1"], "domain": "x", "search": ["y"], "options": ["z"]},
     "ipam": {

@@ -177,12 +177,35 @@ def test_a_service_that_the_host_translates(host: Host, mode: str) -> None:
             process.wait()
 
 
-def asked(pod: Pod, address: str) -> str:
+@pytest.mark.parametrize("mode", MODES)
+def test_a_host_port_by_portmap(host: Host, mode: str) -> None:
+    """For another pod of the node; for clients outside the reference plugins of Debian 12 know no masqAll."""
+    node(host)
+    set_filter(host, 1)
+    host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+    client, server = host.pods("p1", "p2")
+    conf = {**lan(mode), "cniVersion": "1.0.0"}
+    client.attach(conf)
+    mapped = {"hostPort": 8081, "containerPort": 8080, "protocol": "tcp"}
+    portmap = {"type": "portmap", "snat": True, "masqAll": True, "runtimeConfig": {"portMappings": [mapped]}}
+    portmap |= {"cniVersion": "1.0.0", "name": "lan", "prevResult": server.attach(conf)}
+    server.attach(portmap)
+    serve = ["busybox", "nc", "-ll", "-p", "8080", "-e", "/bin/echo", "pod"]
+    process = host.popen("ip", "netns", "exec", server.name, *serve)
+    try:
+        assert asked(client, NODE, 8081) == "pod"
+    finally:
+        process.kill()
+        process.wait()
+    server.delete(portmap)
+
+
+def asked(pod: Pod, address: str, port: int = 8080) -> str:
     found = ""
 
     def answers() -> bool:
         nonlocal found
-        found = pod.run("busybox", "nc", "-w", "3", address, "8080", check=False).stdout.strip()
+        found = pod.run("busybox", "nc", "-w", "3", address, str(port), check=False).stdout.strip()
         return bool(found)
 
     wait_until(answers)
@@ -200,9 +223,10 @@ def test_a_shim_that_was_removed_is_made_again_for_all(host: Host) -> None:
 
     assert all(reaches(host, address) for address in addresses)
     assert first.reaches(NODE)
-    host.ip("link", "set", "host-eth0.50", "down")
-    first.detach(conf)
-    first.attach(conf)
+    host.ip("link", "set", "host-eth0.50", "down")  # with which the kernel forgets its routes
+    second.detach(conf)
+    second.attach(conf)
+    assert all(reaches(host, address) for address in addresses)
     assert first.reaches(NODE)
 
 
@@ -305,3 +329,78 @@ def test_a_damaged_record_leaves_no_shim(host: Host) -> None:
 
     assert set(host.links()) == {"lo", "eth0"}
     assert host.state() == []
+
+
+def test_a_del_that_is_called_again_leaves_the_next_pod_alone(host: Host) -> None:
+    """Its address was released before it failed."""
+    node(host)
+    one, two, three = host.pods("p1", "p2", "p3")
+    small = network("small", "eth0.50", "10.50.0.0/30", hostAccess=True)
+    one.attach(small)
+    three.attach(lan("bridge"))
+    marker = "/var/lib/cni/cni-vlan/parents/eth0.50/shim:p1:eth0"
+    host.run("sh", "-c", f"rm {marker} && mkdir {marker}")  # which no file's removal removes
+
+    assert one.delete(small).status == 1
+    host.run("rmdir", marker)
+    two.attach(small)
+    one.detach(small)
+
+    assert reaches(host, "10.50.0.2")
+    assert two.reaches(NODE)
+
+
+def test_an_address_that_moves_away_is_carried_no_more(host: Host) -> None:
+    """Such as a virtual IP: in L3 the shim has the node's addresses too."""
+    node(host)
+    host.ip("address", "add", "192.0.2.99/32", "dev", "eth0")
+    one, two = host.pods("p1", "p2")
+    one.attach(lan("l3"))
+    assert "192.0.2.99" in carried(host)
+
+    host.ip("address", "delete", "192.0.2.99/32", "dev", "eth0")
+    two.attach(lan("l3"))
+
+    assert "192.0.2.99" not in carried(host)
+    assert one.reaches(NODE)
+
+
+def carried(host: Host) -> set[str]:
+    (shim,) = host.ip("address", "show", "host-eth0.50")
+    return {address["local"] for address in shim["addr_info"]}
+
+
+def test_second_addresses_of_a_node(host: Host) -> None:
+    node(host)
+    host.ip("address", "add", "192.0.2.12/24", "dev", "eth0")
+    (pod,) = host.pods("p1")
+
+    pod.attach(lan("l2"))
+
+    assert pod.reaches(NODE)
+    assert pod.reaches("192.0.2.12")
+
+
+def test_the_way_to_the_node_stays_the_first_interface_s(host: Host) -> None:
+    node(host)
+    host.uplink("eth1", "far")
+    (pod,) = host.pods("p1")
+    pod.attach(network("first", "eth1.60", "10.60.0.0/24"))
+
+    result = pod.attach(lan("bridge", hostRoutes=["10.96.0.0/12"]), "net1")
+
+    there = {route["dst"] for route in pod.routes() if route["dev"] == "net1"}
+    assert "10.96.0.0/12" in there
+    assert NODE not in there
+    assert reaches(host, result["ips"][0]["address"].partition("/")[0])
+    refused = pod.add({**lan("bridge"), "name": "third"}, "net2")
+    assert refused.code == 102
+    assert "has it already" in refused.msg
+
+
+def test_status_knows_what_source_validation_forbids(host: Host) -> None:
+    node(host)
+    set_filter(host, 1)
+
+    assert host.plugin("STATUS", lan("l2", "eth0")).code == 51
+    assert host.plugin("STATUS", lan("l2")).status == 0

@@ -22,6 +22,12 @@ _LOOK_EVERY_S = 0.5
 LOST = 125  # the node went away before it said how the command ended
 
 
+class Forwarded(NamedTuple):
+    """A network of the node alone, by QEMU: its options (`-netdev user`), such as which ports lead where."""
+
+    options: str
+
+
 class Trunk(NamedTuple):
     """A wire between two nodes, their eth0: the socket that it is, and which end this is, 1 or 2."""
 
@@ -34,7 +40,7 @@ def run(
     command: list[str],
     data: Path | None = None,
     cut: Callable[[str], bool] | None = None,
-    trunk: Trunk | None = None,
+    trunk: Trunk | Forwarded | None = None,
     built: image.Image | None = None,
 ) -> int:
     """Run a command on a node, of an image that is built if there is one; return its exit status.
@@ -66,7 +72,7 @@ class _Machine(NamedTuple):
     status: Path
     console: Path
     accelerator: Accelerator
-    trunk: Trunk | None
+    trunk: Trunk | Forwarded | None
 
     def console_lines(self) -> list[str]:
         return self.console.read_text(errors="replace").splitlines() if self.console.exists() else []
@@ -181,10 +187,12 @@ def _qemu(machine: _Machine, output: str) -> list[str]:
     ]
 
 
-def _wire(trunk: Trunk | None) -> list[str]:
+def _wire(trunk: Trunk | Forwarded | None) -> list[str]:
     """Plug a node into a trunk; the first end listens, so the second waits for it."""
     if trunk is None:
         return []
+    if isinstance(trunk, Forwarded):
+        return ["-netdev", f"user,id=forwarded,{trunk.options}", "-device", "virtio-net-pci,netdev=forwarded"]
     give_up = time.monotonic() + _WIRE_S
     while trunk.end != 1 and not trunk.wire.exists():
         if time.monotonic() > give_up:

@@ -7,7 +7,14 @@ import pytest
 from cni_core.errors import ParentConflict
 from cni_core.family import Family
 from cni_net.observed import HostAddress, Link, RouteEntry
-from cni_net.operations import AddAddress, AddNeighbour, AddRoute, DeleteNeighbour, DeleteRoute
+from cni_net.operations import (
+    AddAddress,
+    AddNeighbour,
+    AddRoute,
+    DeleteAddress,
+    DeleteNeighbour,
+    DeleteRoute,
+)
 from cni_vlan import host_access
 from cni_vlan.attachment import Attachment, Claim
 from cni_vlan.host_access import Action
@@ -39,7 +46,8 @@ DECISIONS = {
     "none": Case(None, Action.CREATE),
     "none, half made": Case(None, Action.CREATE, half_made=True),
     "ours": Case(SHIM, Action.USE),
-    "ours, down": Case(SHIM._replace(up=False), Action.RAISE),
+    "ours, down, so without its routes": Case(SHIM._replace(up=False), Action.REPLACE),
+    "ours, marked but without its routes": Case(SHIM, Action.REPLACE, half_made=True),
     "ours, of another mode": Case(SHIM._replace(mode="private"), Action.REPLACE),
     "ours, of another driver": Case(SHIM._replace(kind="ipvlan"), Action.REPLACE),
     "ours, on a parent that is gone": Case(SHIM._replace(parent_index=9), Action.REPLACE),
@@ -105,7 +113,8 @@ def test_addresses_of_a_node() -> None:
         (L2, [NODE], [], []),
         (L3, [NODE, NODE6], [], ["192.0.2.11/32"]),
         (L3, [NODE], [HostAddress("192.0.2.11/32", 4, 254)], []),
-        (L3, [NODE, HostAddress("10.50.0.9/24", 3)], [], []),
+        (L3, [NODE, HostAddress("10.50.0.9/24", 3)], [], ["192.0.2.11/32"]),
+        (L3, [NODE, HostAddress("2001:db8:50::9/64", 3)], [], ["192.0.2.11/32"]),
     ],
 )
 def test_addresses_that_the_shim_carries(
@@ -114,6 +123,32 @@ def test_addresses_that_the_shim_carries(
     found = host_access.carried(SHIM, claim, node, [*node, *there])
 
     assert found == [AddAddress(4, "host-eth0.50", address, 254, bare=True) for address in wanted]
+
+
+def test_addresses_that_the_node_has_no_more() -> None:
+    carried = HostAddress("192.0.2.99/32", 4, 254)
+    gateway = HostAddress("169.254.84.1/32", 4, 253)
+
+    assert host_access.outdated(SHIM, [NODE], [NODE, gateway]) == []
+    assert host_access.outdated(SHIM, [NODE], [NODE, gateway, carried]) == [
+        DeleteAddress(4, "host-eth0.50", "192.0.2.99/32")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("routes", "second", "other"),
+    [
+        ([], False, 0),
+        ([RouteEntry("0.0.0.0/0", "10.50.0.1", 7, 254)], False, 0),
+        ([RouteEntry("0.0.0.0/0", "10.244.0.1", 3, 254)], True, 0),
+        ([RouteEntry("::/0", "fd00::1", 3, 254)], True, 0),
+        ([RouteEntry("169.254.84.1/32", "", 7, 254)], False, 0),
+        ([RouteEntry("169.254.84.1/32", "", 3, 254)], False, 3),
+    ],
+)
+def test_a_pod_with_another_interface(routes: list[RouteEntry], *, second: bool, other: int) -> None:
+    assert host_access.is_second(CHILD, routes) is second
+    assert host_access.taken_by(CHILD, routes) == other
 
 
 def attachment(claim: Claim, *host_routes: str) -> Attachment:

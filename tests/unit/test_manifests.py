@@ -12,8 +12,9 @@ import yaml
 from tests.unit.test_examples import validate
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
-OBJECTS = sorted(set(MANIFESTS.glob("kubernetes/*.yaml")) - {MANIFESTS / "kubernetes" / "kustomization.yaml"})
-NETWORKS = sorted(MANIFESTS.glob("multus/*.yaml"))
+BASE = MANIFESTS / "kubernetes" / "base"
+OBJECTS = sorted(set(BASE.glob("*.yaml")) - {BASE / "kustomization.yaml"})
+NETWORKS = sorted(set(MANIFESTS.glob("multus/*.yaml")) - {MANIFESTS / "multus" / "kustomization.yaml"})
 OLDEST = "1.28"
 # k8s.cni.cncf.io/v1, as its CustomResourceDefinition has it (Network Plumbing Working Group).
 ATTACHMENT = {
@@ -50,7 +51,7 @@ def test_an_object_is_valid_for_the_api(path: Path, version: str) -> None:
 
 
 def test_an_object_that_is_not_valid_is_found() -> None:
-    broken = read(MANIFESTS / "kubernetes" / "daemonset.yaml")
+    broken = read(BASE / "daemonset.yaml")
     broken["spec"]["template"]["spec"]["hostNetwrok"] = True
 
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -58,13 +59,13 @@ def test_an_object_that_is_not_valid_is_found() -> None:
 
 
 def test_the_base_lists_every_object() -> None:
-    base = read(MANIFESTS / "kubernetes" / "kustomization.yaml")
+    base = read(BASE / "kustomization.yaml")
 
     assert sorted(base["resources"]) == [path.name for path in OBJECTS]
 
 
 def test_the_agent_has_no_more_than_it_needs() -> None:
-    spec = read(MANIFESTS / "kubernetes" / "daemonset.yaml")["spec"]["template"]["spec"]
+    spec = read(BASE / "daemonset.yaml")["spec"]["template"]["spec"]
 
     assert "hostPID" not in spec
     for container in (*spec["initContainers"], *spec["containers"]):
@@ -94,9 +95,15 @@ def test_every_example_is_there_for_multus_too() -> None:
     assert [path.stem for path in NETWORKS] == [p.stem for p in sorted((MANIFESTS / "networks").iterdir())]
 
 
+def test_every_example_is_in_the_list_for_kustomize() -> None:
+    listed = read(MANIFESTS / "multus" / "kustomization.yaml")["resources"]
+
+    assert listed == [path.name for path in NETWORKS]
+
+
 def test_the_agent_can_write_no_more_of_the_kernel_s_variables_than_it_needs() -> None:
     """/proc/sys/kernel/core_pattern, written, is a program that the kernel runs as root on the host."""
-    pod = read(MANIFESTS / "kubernetes" / "daemonset.yaml")["spec"]["template"]["spec"]
+    pod = read(BASE / "daemonset.yaml")["spec"]["template"]["spec"]
     shared = [volume["hostPath"]["path"] for volume in pod["volumes"]]
     unit = (MANIFESTS / "systemd" / "cni-agent.service").read_text()
 
@@ -106,7 +113,7 @@ def test_the_agent_can_write_no_more_of_the_kernel_s_variables_than_it_needs() -
 
 
 def test_no_port_is_open_unless_somebody_asks_for_it() -> None:
-    (agent,) = read(MANIFESTS / "kubernetes" / "daemonset.yaml")["spec"]["template"]["spec"]["containers"]
+    (agent,) = read(BASE / "daemonset.yaml")["spec"]["template"]["spec"]["containers"]
 
     assert "--metrics" not in agent["command"]
     assert all("exec" in agent[probe] for probe in ("livenessProbe", "readinessProbe"))

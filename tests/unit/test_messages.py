@@ -19,7 +19,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from cni_core.family import Family
 from cni_net import link_messages, route_messages
-from cni_net.observed import Link, RouteEntry
+from cni_net.observed import HostAddress, Link, RouteEntry
 from cni_net.operations import (
     MACVLAN_MODES,
     AddAddress,
@@ -373,3 +373,22 @@ def test_a_child_whose_parent_is_elsewhere_is_read() -> None:
 
     assert (link.kind, link.mode, link.flag, link.parent_elsewhere) == ("ipvlan", "l3", "private", True)
     assert (link.up, link.loopback, link.mtu, link.mac) == (False, True, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("address", "flags", "fleeting"),
+    [
+        ("192.0.2.50", 0x81, False), ("192.0.2.50", 0xA0, True), ("2001:db8::1", 0x80, False),
+        ("2001:db8::1", 0x01, True), ("2001:db8::1", 0x40, True), ("2001:db8::1", 0x20, True),
+    ],
+)  # fmt: skip
+def test_addresses_that_do_not_last(address: str, flags: int, *, fleeting: bool) -> None:
+    """Of an IPv4 address 0x01 is a second one of its subnet, of an IPv6 address a temporary one."""
+    message = ifaddrmsg()
+    message["family"] = socket.AF_INET6 if ":" in address else socket.AF_INET
+    message["prefixlen"], message["index"], message["scope"] = 24, 3, 253
+    message["attrs"] = [("IFA_ADDRESS", address), ("IFA_FLAGS", flags)]
+
+    read = route_messages.parse_host_address(bytes(16) + body(message))
+
+    assert read == HostAddress(f"{address}/24", 3, 253, fleeting)

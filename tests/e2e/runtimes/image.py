@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ BUSYBOX = Path("/bin/busybox")
 NAMES = ("sh", "sleep", "ping", "ip", "cat", "true")
 
 
-def write_image(path: Path, name: str, *trees: Path) -> None:
-    """Write an archive that holds the image under a name (OCI image layout 1.0), with trees of files."""
-    layer = _layer(trees)
+def write_image(path: Path, name: str, *trees: Path, files: Mapping[str, Path] | None = None) -> None:
+    """Write an archive that holds the image under a name (OCI image layout 1.0), with trees and files."""
+    layer = _layer(trees, files or {})
     blobs: dict[str, bytes] = {}
 
     def put(media_type: str, content: bytes) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def write_image(path: Path, name: str, *trees: Path) -> None:
             _add(archive, f"blobs/sha256/{digest}", content)
 
 
-def _layer(trees: Sequence[Path]) -> bytes:
+def _layer(trees: Sequence[Path], files: Mapping[str, Path]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", dereference=True) as archive:
         for directory in ("bin", "proc", "sys", "dev", "etc", "tmp"):
@@ -60,6 +60,8 @@ def _layer(trees: Sequence[Path]) -> bytes:
             archive.addfile(entry)
         for tree in trees:
             archive.add(tree, str(tree).lstrip("/"))
+        for name, source in files.items():
+            _add(archive, name, source.read_bytes(), 0o755)
     return buffer.getvalue()
 
 

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def install(scratch: Path, network: dict[str, Any] = CONFLIST) -> None:
     run("cp", "/usr/lib/cni/loopback", "/opt/cni/bin/")  # containerd's CRI wants it
 
 
-def cable() -> None:
-    """Put a router with VLAN 50 behind eth0."""
+def cable(run: Callable[..., object] = run) -> None:
+    """Put a router with VLAN 50 behind eth0; `run` executes a command."""
     run("ip", "netns", "add", "router")
     run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "trunk", "netns", "router")
     run("ip", "link", "set", "eth0", "up")

@@ -17,7 +17,7 @@ from tests.e2e.runtimes.installed import DIST, IMAGE, SOCKET, Containerd, leases
 from tests.lab.waiting import wait_until
 
 VERSION = tomllib.loads((DIST.parent / "pyproject.toml").read_text())["project"]["version"]
-MANIFEST = Path(__file__).parents[3] / "manifests" / "kubernetes" / "daemonset.yaml"
+MANIFEST = Path(__file__).parents[3] / "manifests" / "kubernetes" / "base" / "daemonset.yaml"
 NAME = f"localhost/cni-vlan:{VERSION}"
 MEMORY = {"Mi": 1 << 20}
 

@@ -1,0 +1,41 @@
+"""A cluster for the session: a control plane on this machine, a node of its own kernel."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.kubernetes import programs
+from tests.e2e.kubernetes.cluster import PRIMARY, Cluster
+from tests.e2e.kubernetes.control_plane import ADDRESS, ControlPlane
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    missing = programs.missing()
+    assert not missing, f"KUBERNETES names no directory with {' '.join(missing)}"
+    scratch = tmp_path_factory.mktemp("kubernetes")
+    disk = scratch / "programs.img"
+    programs.disk(disk)
+    with ControlPlane(scratch) as plane:
+        plane.kubeconfig(f"https://{ADDRESS}:{plane.port}", scratch / "node.kubeconfig")
+        settings = {
+            "port": plane.port,
+            "kubelet": plane.kubelet,
+            "proxy": "iptables",
+            "networks": [PRIMARY],
+            "kubeconfig": json.loads((scratch / "node.kubeconfig").read_text()),
+        }
+        command = [sys.executable, "-m", "tests.e2e.kubernetes.machine", str(disk), json.dumps(settings)]
+        with (scratch / "node.log").open("ab") as log:
+            machine = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        try:
+            yield Cluster(plane, scratch, machine)
+        finally:
+            machine.terminate()
+            machine.wait(60)

@@ -1,0 +1,70 @@
+"""The programs of Kubernetes: found in the directory that KUBERNETES names, unpacked once, put on a disk.
+
+The directory holds them as they are, or a `kubernetes-*.tar.xz` that unpacks to `kubernetes/bin`. They are of
+any release; docs/kubernetes.md says where the world gets them.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.e2e.runtimes.image import write_image
+from tests.lab import image, tools
+
+CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+NODE = ("kubectl", "kubelet", "kube-proxy", "crio", "pinns", "crictl", "cnitool", "multus")
+PAUSE, BUSYBOX = "lab.local/pause:1", "lab.local/busybox:1"
+_HERE = Path(__file__).parent
+
+
+def directory() -> Path | None:
+    """Return the directory of the programs, None if KUBERNETES names none."""
+    named = os.environ.get("KUBERNETES", "")
+    return Path(named).resolve() if named and Path(named).is_dir() else None
+
+
+def missing() -> list[str]:
+    """Return the names of the programs that are not there."""
+    found = unpacked()
+    return [name for name in (*CONTROL_PLANE, *NODE) if found is None or not (found / name).exists()]
+
+
+def unpacked() -> Path | None:
+    """Return where the programs are, unpacking an archive if it is the first time."""
+    where = directory()
+    if where is None:
+        return None
+    archives = sorted(where.glob("kubernetes-*.tar.xz"))
+    return _unpack(archives[-1]) if archives else where
+
+
+def _unpack(archive: Path) -> Path:
+    target = image.cache_directory() / f"{archive.name.removesuffix('.tar.xz')}-{archive.stat().st_size}"
+    if not target.exists():
+        fresh = target.with_suffix(".new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        subprocess.run(["tar", "-xJf", archive, "-C", fresh], check=True)
+        fresh.rename(target)
+    return target / "kubernetes" / "bin"
+
+
+def disk(target: Path) -> None:
+    """Write the disk of a node: its programs and images, read as /dev/vdd."""
+    tools.install("musl-gcc", "busybox", "mke2fs")
+    tree = target.with_suffix(".tree")
+    (tree / "bin").mkdir(parents=True)
+    found = unpacked()
+    assert found is not None
+    for name in NODE:
+        shutil.copy2(found / name, tree / "bin" / name)
+    for name in ("pause", "ask", "names"):
+        target_and_source = [str(tree / "bin" / name), str(_HERE / f"{name}.c")]
+        subprocess.run(["musl-gcc", "-static", "-Os", "-s", "-o", *target_and_source], check=True)
+    write_image(tree / "pause.tar", PAUSE, files={"pause": tree / "bin" / "pause"})
+    write_image(
+        tree / "busybox.tar", BUSYBOX, files={f"bin/{name}": tree / "bin" / name for name in ("ask", "names")}
+    )
+    image.make_disk(target, tree, "1500M")
+    shutil.rmtree(tree)

@@ -17,8 +17,8 @@ def sandbox_of(network: str, container_id: str, ifname: str) -> str | None:
     return netns if isinstance(netns, str) else None
 
 
-def is_last(network: str, container_id: str, ifname: str, plugin: str) -> bool:
-    """Return whether the recorded list of an attachment ends with a plugin; False if nothing is recorded.
+def is_last(network: str, container_id: str, ifname: str, plugin: str) -> bool | None:
+    """Return whether the recorded list of an attachment ends with a plugin; None if nothing is recorded.
 
     A plugin is not told of those after it, and they may change its interface without a word in the result.
     """
@@ -26,7 +26,9 @@ def is_last(network: str, container_id: str, ifname: str, plugin: str) -> bool:
     try:
         conf = decode_config(base64.b64decode(text)) if isinstance(text, str) else {}
     except (ValueError, CniError):
-        return False
+        return None
+    if not conf:
+        return None
     plugins = conf.get("plugins", [conf])
     return isinstance(plugins, list) and bool(plugins) and section(plugins[-1], "type") == plugin
 

@@ -12,10 +12,10 @@ from cni_core.undo import Undo
 from cni_net.observed import Link
 from cni_net.operations import DeleteLink, Rename
 from cni_net.rtnl import Rtnl
-from cni_vlan import guards, parent, plan, shim
+from cni_vlan import guards, parent, plan
 from cni_vlan.attachment import Attachment, child_alias, temporary_name
 from cni_vlan.events import Attached
-from cni_vlan.host_access import shim_name
+from cni_vlan.parents import shim_name
 from cni_vlan.records import AttachmentRecord, lasting_conf
 from cni_vlan.world import World, open_world, previous_result, resolve
 
@@ -41,12 +41,16 @@ def add(call: Call, context: Context) -> Result:
         undo.push(lambda: _delete_link(world.inside, child))  # before its addresses are given back
         result = _configure(attachment, child, world, ipam)
         if attachment.host_access:
+            from cni_vlan import shim
+
             shim.open_pod(world.host.rtnl, world.inside, attachment, child, result)
         context.emit(stage_ended("configure"))
         answer = plan.complete(attachment, child, call.netns, result, previous)
         if not attachment.link_in_container:
             world.host.ledger.complete(record._replace(result=render_result(answer, LATEST)))
         if attachment.host_access:  # now that the record has the addresses: a DEL finds the routes by it
+            from cni_vlan import shim
+
             shim.open_host(world.host.rtnl, attachment, child, result, undo)
     addresses = tuple(ip.address for ip in result.ips)
     announce = 0 if attachment.layer3 else attachment.announce

@@ -16,7 +16,6 @@ from cni_core.netconf import DnsKeys, load
 from cni_core.result import ONE_PER_FAMILY
 from cni_core.result_json import parse_dns
 from cni_net.operations import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
-from cni_vlan import host_access
 from cni_vlan.attachment import IPAM_TIMEOUT_MOST_S, IPAM_TIMEOUT_S, Attachment, Claim, Ipam
 from cni_vlan.parents import (
     AUTO,
@@ -90,8 +89,8 @@ def parse(call: Call, warn: Callable[[str], None]) -> Attachment:
     problems += _host_access_problems(conf)
     if problems:
         raise InvalidConfig.of(problems)
-    if conf.get("hostAccess", False) and host_access.impossible(claim):
-        raise UnsupportedField(f"hostAccess: {host_access.impossible(claim)}")
+    if conf.get("hostAccess", False):
+        _check_host_access(claim)
     if mac and claim.driver == "ipvlan":
         raise UnsupportedField(f"mac {mac}: an ipvlan always has the MAC address of its parent")
     return Attachment(
@@ -110,6 +109,15 @@ def parse(call: Call, warn: Callable[[str], None]) -> Attachment:
         host_access=conf.get("hostAccess", False),
         host_routes=tuple(str(ip_network(text)) for text in conf.get("hostRoutes", ())),
     )
+
+
+def _check_host_access(claim: Claim) -> None:
+    """Raise UnsupportedField for a mode whose pods cannot reach their host."""
+    from cni_vlan import host_access  # few networks need it, and each start of a plugin counts
+
+    reason = host_access.impossible(claim)
+    if reason:
+        raise UnsupportedField(f"hostAccess: {reason}")
 
 
 def _host_access_problems(conf: Schema) -> list[str]:

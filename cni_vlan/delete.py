@@ -10,12 +10,12 @@ from cni_net.netns import SandboxGone, open_sandbox
 from cni_net.observed import Link
 from cni_net.operations import DeleteLink
 from cni_net.rtnl import open_rtnl
-from cni_vlan import parent, shim
+from cni_vlan import parent
 from cni_vlan.attachment import IPAM_TIMEOUT_MOST_S, IPAM_TIMEOUT_S, child_alias, temporary_name
 from cni_vlan.events import Detached
-from cni_vlan.host_access import shim_name
 from cni_vlan.ledger import IndexEntry, Ledger
 from cni_vlan.parent import Host
+from cni_vlan.parents import shim_name
 from cni_vlan.records import AttachmentRecord, lasting_conf
 
 _RECORDED = ("ipam", "ipamTimeout", "cniVersion")
@@ -27,8 +27,10 @@ def delete(call: Call, context: Context) -> None:
     The record of the attachment decides, not the configuration, which may have changed since ADD.
     """
     ledger = Ledger()
-    call = _by_its_former_name(call, ledger)
     entry = ledger.find(call.network, call.key)
+    if entry is None:
+        call = _by_its_former_name(call, ledger)
+        entry = ledger.find(call.network, call.key)
     failures = Failures()
     with failures.gathered():
         _delete_child(call, context)
@@ -52,8 +54,6 @@ def _by_its_former_name(call: Call, ledger: Ledger) -> Call:
     Renamed: the file that named it has the call's name now. Another network of that name which is configured
     still is left alone: this may be the DEL of an ADD that was refused since the interface is that network's.
     """
-    if ledger.find(call.network, call.key) is not None:
-        return call
     others = ledger.networks_of(call.key)
     if others:
         configured = netfile.networks(netfile.CONF_DIR)
@@ -84,6 +84,8 @@ def _as_recorded(call: Call, record: AttachmentRecord | None) -> Call:
 def _close_host(entry: IndexEntry | None) -> None:
     """Remove the host's routes to the pod, before another pod has its addresses."""
     if entry is not None and entry.record is not None and entry.record.shim:
+        from cni_vlan import shim
+
         with open_rtnl() as rtnl:
             shim.close_host(rtnl, Ledger(), entry.record)
 

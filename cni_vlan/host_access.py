@@ -28,7 +28,7 @@ from cni_net.operations import (
     SetUp,
 )
 from cni_vlan.attachment import Attachment, Claim
-from cni_vlan.parents import ALIAS, short_name
+from cni_vlan.parents import ALIAS, shim_name
 
 GATEWAY = {Family.IPV4: "169.254.84.1", Family.IPV6: "fe80::84:1"}
 _SCOPE_LINK, _SCOPE_HOST = 253, 254
@@ -47,11 +47,6 @@ def impossible(claim: Claim) -> str:
     if claim.flag == "bridge":
         return ""
     return f"ipvlan with flag {claim.flag} passes nothing to a neighbour on the same parent; flag bridge does"
-
-
-def shim_name(parent: str) -> str:
-    """Return the name of the shim on a parent."""
-    return short_name(f"host-{parent}", "host-")
 
 
 def shim_alias(parent: str) -> str:

@@ -12,7 +12,7 @@ from cni_core.errors import CniError, DuplicateAttachment, ParentConflict, Uplin
 from cni_net.observed import Link
 from cni_net.operations import CreateDummy, CreateVlan, DeleteLink, SetAlias, SetSysctl, SetUp
 from cni_net.rtnl import NameTaken, Rtnl
-from cni_vlan import guards, shim
+from cni_vlan import guards
 from cni_vlan.attachment import Attachment
 from cni_vlan.ledger import Ledger
 from cni_vlan.parent_decision import Action, Seen, Step, base_mtu, decide, is_ours_to_delete
@@ -56,6 +56,8 @@ def take(host: Host, attachment: Attachment, record: AttachmentRecord) -> Link:
                 link = _act(host, attachment, steps, record_before)
                 ledger.enter(record)
                 if record.shim:
+                    from cni_vlan import shim  # few networks need it, and each start of a plugin counts
+
                     shim.take(host.rtnl, ledger, attachment, link)
             except BaseException:
                 with contextlib.suppress(CniError):  # the first error counts, and the DEL does it again
@@ -214,6 +216,8 @@ def _leave(host: Host, held: Locks, record: AttachmentRecord) -> None:
     """Remove an attachment's records, and its parent with the last of them, under the parent's lock."""
     host.ledger.leave(record)
     if record.shim:
+        from cni_vlan import shim
+
         shim.release(host.rtnl, host.ledger, record.parent)
     _close_unused(host, held, record.parent)
     host.ledger.forget_key(record.network, record.key)

@@ -128,6 +128,11 @@ def levels(parent: Parent) -> tuple[Parent, ...]:
     return (*levels(parent.uplink), parent) if isinstance(parent, Vlan) else (parent,)
 
 
+def shim_name(parent: str) -> str:
+    """Return the name of the host's own link beside the pods' on a parent, see cni_vlan.host_access."""
+    return short_name(f"host-{parent}", "host-")
+
+
 def short_name(name: str, prefix: str = "v-") -> str:
     """Return a name that fits an interface: itself, or a prefix and 12 digits of its hash."""
     if len(name.encode()) <= IFNAME_BYTES:

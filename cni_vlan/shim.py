@@ -16,6 +16,7 @@ from cni_vlan.attachment import Attachment
 from cni_vlan.host_access import Action
 from cni_vlan.ledger import Ledger
 from cni_vlan.parent_decision import is_ours
+from cni_vlan.parents import shim_name
 from cni_vlan.records import AttachmentRecord
 
 
@@ -28,7 +29,7 @@ def take(rtnl: Rtnl, ledger: Ledger, attachment: Attachment, parent: Link) -> No
         reason = filtered(rtnl, attachment, parent)
         if reason:
             raise ParentConflict(reason)
-    link = rtnl.find_link(name=host_access.shim_name(parent.name))
+    link = rtnl.find_link(name=shim_name(parent.name))
     half_made = ledger.is_shim_begun(parent.name)
     match host_access.decide(link, parent, attachment.claim, half_made=half_made), link:
         case Action.REPLACE, Link() as old:
@@ -65,9 +66,9 @@ def _create(rtnl: Rtnl, ledger: Ledger, attachment: Attachment, parent: Link) ->
 
 
 def _find(rtnl: Rtnl, parent: str) -> Link:
-    link = rtnl.find_link(name=host_access.shim_name(parent))
+    link = rtnl.find_link(name=shim_name(parent))
     if link is None:
-        raise UplinkMissing(f"reach pods on {parent}: {host_access.shim_name(parent)} is gone")
+        raise UplinkMissing(f"reach pods on {parent}: {shim_name(parent)} is gone")
     return link
 
 
@@ -123,7 +124,7 @@ def release(rtnl: Rtnl, ledger: Ledger, parent: str) -> None:
     """Remove the shim of a parent once no pod needs it, under the parent's lock."""
     if ledger.needs_shim(parent):
         return
-    link = rtnl.find_link(name=host_access.shim_name(parent))
+    link = rtnl.find_link(name=shim_name(parent))
     if link is not None and (host_access.is_shim(link) or (ledger.is_shim_begun(parent) and not link.alias)):
         rtnl.remove([DeleteLink(link.ifindex, link.name)])
     ledger.finish_shim(parent)

@@ -25,12 +25,12 @@ class Observed(NamedTuple):
 
 
 def mismatches(
-    attachment: Attachment, expected: Result, index: int, observed: Observed, *, last: bool
+    attachment: Attachment, expected: Result, index: int, observed: Observed, *, last: bool | None
 ) -> list[str]:
     """Return every difference, in words; `index` is our interface in the expected result.
 
-    MTU and MAC address count only for the last plugin of a list: tuning after us sets them, and its result
-    need not tell.
+    `last`: ours is the last plugin of its list, None if that is not known. One after us, such as tuning, may
+    set the MTU without a word in its result, and the MAC address.
     """
     interface = expected.interfaces[index]
     found = _parent_mismatches(attachment.parent, observed)
@@ -38,7 +38,7 @@ def mismatches(
     if link is None:
         return [f"interface {interface.name} is missing in the sandbox", *found]
     found += _link_mismatches(attachment, interface, link, observed.parent)
-    found += _settings_mismatches(attachment, interface, link) if last else []
+    found += _settings_mismatches(attachment, interface, link, last=last)
     found += _address_mismatches(expected.ips, index, observed.addresses)
     for route in expected.routes:
         if not any(_matches(route, entry, link.ifindex) for entry in observed.routes):
@@ -86,10 +86,12 @@ def _link_mismatches(
     return found
 
 
-def _settings_mismatches(attachment: Attachment, interface: Interface, link: Link) -> list[str]:
+def _settings_mismatches(
+    attachment: Attachment, interface: Interface, link: Link, *, last: bool | None
+) -> list[str]:
     mtu = interface.mtu or attachment.mtu or link.mtu
-    pairs = (("MAC address", link.mac, interface.mac.lower() or link.mac), ("MTU", link.mtu, mtu))
-    return _differences(interface, pairs)
+    found = [] if last is False else [("MAC address", link.mac, interface.mac.lower() or link.mac)]
+    return _differences(interface, [*found, *([("MTU", link.mtu, mtu)] if last else [])])
 
 
 def _differences(interface: Interface, pairs: Sequence[tuple[str, object, object]]) -> list[str]:

@@ -18,7 +18,7 @@ from cni_net.operations import (
 from cni_vlan import host_access
 from cni_vlan.attachment import Attachment, Claim
 from cni_vlan.host_access import Action
-from cni_vlan.parents import parse_parent
+from cni_vlan.parents import parse_parent, shim_name
 
 BRIDGE, L2, L3 = (
     Claim("macvlan", "bridge", ""),
@@ -207,8 +207,8 @@ def test_names_and_addresses_last() -> None:
 
     assert one.mac == again.mac != other.mac
     assert int(one.mac[:2], 16) & 3 == 2  # locally administered, not multicast
-    assert host_access.shim_name("eth0.50") == "host-eth0.50"
-    assert len(host_access.shim_name("enp130s0f1.4094")) == 15
+    assert shim_name("eth0.50") == "host-eth0.50"
+    assert len(shim_name("enp130s0f1.4094")) == 15
 
 
 def test_differences() -> None:

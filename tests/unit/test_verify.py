@@ -56,6 +56,11 @@ def test_the_pod_s_link(words: str) -> None:
 def test_what_a_later_plugin_may_set_counts_for_the_last_of_a_list_alone() -> None:
     tuned = OBSERVED._replace(link=CHILD._replace(mtu=1400, mac="02:00:00:00:00:08", up=False))
 
+    down = "eth0 has state 'down', not 'up'"
+    mac = "eth0 has MAC address '02:00:00:00:00:08', not '02:00:00:00:00:07'"
+    mtu = "eth0 has MTU 1400, not 1500"
+    assert verify.mismatches(ATTACHMENT, EXPECTED, 0, tuned, last=True) == [down, mac, mtu]
+    assert verify.mismatches(ATTACHMENT, EXPECTED, 0, tuned, last=None) == [down, mac]
     assert verify.mismatches(ATTACHMENT, EXPECTED, 0, tuned, last=False) == [
         "eth0 has state 'down', not 'up'"
     ]

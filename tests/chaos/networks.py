@@ -28,6 +28,11 @@ class Net(NamedTuple):
     def host_access(self) -> bool:
         return bool(self.conf.get("hostAccess"))
 
+    @property
+    def is_way_to_node(self) -> bool:
+        """Whether the pod has a route of its own to its node."""
+        return self.host_access and self.conf.get("mode") not in {"l3", "l3s"}
+
 
 def _net(number: int, parent: str, *, room: int = 100, **keys: object) -> Net:
     subnets = [f"10.{number}.0.0/29" if room < 6 else f"10.{number}.0.0/24"]

@@ -29,7 +29,8 @@ class Started(NamedTuple):
 
 
 class During(NamedTuple):
-    """What may be the cause of errors in a step: the fault, and how many pods a network was asked for."""
+    """What may be the cause of errors in a step: the fault, how many pods a network was asked for, and how
+    many ways to its node a pod."""
 
     excused: Excused
     crowd: Counter[str]
@@ -71,6 +72,7 @@ def step(field: Field, dice: random.Random, *, calm: bool = False) -> list[str]:
         if not calm and dice.random() < 0.5:
             _kill_some(field, started, dice)
         crowd = Counter(slot.net.name for slot in field.slots if slot.net)
+        crowd += Counter(slot.pod.name for slot in field.slots if slot.net and slot.net.is_way_to_node)
         during = During(excused, crowd, agent_lost=name == "agent killed")
         wrong = list(_outcomes(field, started, during))
         wrong += [f"{link}: somebody else's link was changed" for link in field.changed()]
@@ -161,4 +163,6 @@ def _explained(one: Started, code: int, crowd: Counter[str]) -> bool:
         return True
     if one.verb == "CHECK" and one.slot.broken:
         return True
+    if one.verb == "ADD" and code == SHARED and net.is_way_to_node and crowd[one.slot.pod.name] > 1:
+        return True  # one interface of a pod may have it
     return one.verb == "ADD" and code in {FULL, SHARED} and crowd[net.name] > net.room

@@ -33,7 +33,13 @@ class Ipam:
         self.executable = executable
         self.data_dir = data_dir
         items = [s if isinstance(s, dict) else {"subnet": s} for s in subnets or ("10.0.0.0/24",)]
-        ipam = {"type": "cni-ipam", "subnets": items, "dataDir": str(data_dir), **keys}
+        ipam = {
+            "type": "cni-ipam",
+            "subnets": items,
+            "dataDir": str(data_dir),
+            "statusWhenFull": "fail",
+            **keys,
+        }
         self.conf: Json = {"cniVersion": "1.1.0", "name": "lan", "type": "cni-vlan", "ipam": ipam}
 
     def environment(self, verb: str, container: str, ifname: str = "eth0") -> dict[str, str]:

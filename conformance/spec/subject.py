@@ -76,4 +76,5 @@ def load(path: Path) -> Subject:
         read.get("service", []),
         read.get("ready", ""),
         read.get("environment", {}),
+        read.get("note", ""),
     )

@@ -189,7 +189,7 @@ def release_command(
     CONTAINER is the id, or the beginning of it. For containers that are gone and whose runtime did not call
     DEL; what is done is a DEL.
     """
-    found = release.find(Ledger(), container, ifname)
+    found = release.find(Ledger(), container, ifname) if container else []  # "" begins every id
     if not found:
         raise click.ClickException(f"{container}: no such container holds anything")
     if len({held.key.container_id for held in found}) > 1:

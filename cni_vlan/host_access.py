@@ -114,7 +114,8 @@ def prepare(shim: Link, parent: str) -> list[Operation]:
     # ARP is turned off once it is up, since ipvlan_open turns it on in L2.
     found += [SetUp(shim.ifindex, shim.name), SetUp(shim.ifindex, shim.name, arp=False)]
     found.append(AddAddress(shim.ifindex, shim.name, f"{GATEWAY[Family.IPV4]}/32", _SCOPE_LINK, bare=True))
-    found.append(SetAlias(shim.ifindex, shim.name, shim_alias(parent)))  # the last: it is complete
+    # The mark goes last: a link without it is not whole. Nor is one with it, while its routes are to come.
+    found.append(SetAlias(shim.ifindex, shim.name, shim_alias(parent)))
     return found
 
 

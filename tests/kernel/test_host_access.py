@@ -134,13 +134,18 @@ def test_what_cannot_be_is_refused(host: Host, keys: Json, code: int, words: str
     assert set(host.links()) == {"lo", "eth0"}
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_service_that_the_host_translates(host: Host, mode: str) -> None:
-    """As kube-proxy does: DNAT in PREROUTING and OUTPUT, masquerade on the way out."""
+def client_and_server(host: Host) -> list[Pod]:
+    """Two pods of a node that forwards, with strict source validation."""
     node(host)
     set_filter(host, 1)
     host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
-    client, server = host.pods("p1", "p2")
+    return host.pods("p1", "p2")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_service_that_the_host_translates(host: Host, mode: str) -> None:
+    """As kube-proxy does: DNAT in PREROUTING and OUTPUT, masquerade on the way out."""
+    client, server = client_and_server(host)
     conf = lan(mode, hostRoutes=["10.96.0.0/16"])
     client.attach(conf)
     address = server.attach(conf)["ips"][0]["address"].partition("/")[0]
@@ -180,10 +185,7 @@ def test_a_service_that_the_host_translates(host: Host, mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_host_port_by_portmap(host: Host, mode: str) -> None:
     """For another pod of the node; for clients outside the reference plugins of Debian 12 know no masqAll."""
-    node(host)
-    set_filter(host, 1)
-    host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
-    client, server = host.pods("p1", "p2")
+    client, server = client_and_server(host)
     conf = {**lan(mode), "cniVersion": "1.0.0"}
     client.attach(conf)
     mapped = {"hostPort": 8081, "containerPort": 8080, "protocol": "tcp"}

@@ -191,12 +191,14 @@ def test_a_container_that_lives_is_not_released(host: Host) -> None:
 
     refused = host.run(plugin, "release", "p1", "--yes", check=False)
     nobody = host.run(plugin, "release", "p2", "--yes", check=False)
+    everybody = host.run(plugin, "release", "", "--yes", "--force", check=False)
     still_there = pod.has_link("eth0")
     host.run(plugin, "release", "p1", "eth0", "--yes", "--force")
 
     assert refused.returncode == 1
     assert "is still there, at /run/netns/p1" in refused.stderr
     assert "no such container" in nobody.stderr
+    assert everybody.returncode == 1
     assert still_there
     assert not pod.has_link("eth0")
     assert host.state() == []

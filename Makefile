@@ -29,7 +29,7 @@ store: $(STAMP)
 	$(PY) -m pytest -q $(or $(ARGS),-n 2 tests/store)
 
 kernel: $(STAMP) dist/launcher
-	@$(PY) -m tests.lab -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),-n 2 --dist worksteal tests/kernel)
+	@$(PY) -m tests.lab --side-by-side -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),-n 2 --dist worksteal tests/kernel)
 
 runtimes: $(STAMP) build image
 	@$(PY) -m tests.lab --mode node -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),tests/e2e/runtimes)
@@ -146,7 +146,7 @@ crash: $(STAMP) dist/launcher
 # make chaos SECONDS=600 SEED=7: as long as one likes, and the same again.
 chaos: $(STAMP) dist/launcher
 	@echo "== chaos"
-	@$(PY) -m tests.lab --mode node -- python3 -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+	@$(PY) -m tests.lab --mode node --side-by-side -- python3 -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 agent: $(STAMP) build
 	@echo "== launcher and agent"

@@ -19,6 +19,11 @@ def main() -> int:
         default=os.environ.get("LAB_MODE", "auto"),
         help="native: namespaces of this machine; node: a virtual machine; auto: native where it can be",
     )
+    parser.add_argument(
+        "--side-by-side",
+        action="store_true",
+        help="two processors, for a command that does several things at once",
+    )
     parser.add_argument("command", nargs="+", help="what to run, after --")
     arguments = parser.parse_args()
     project = Path(__file__).resolve().parents[2]
@@ -33,7 +38,7 @@ def main() -> int:
         return native.run(project, arguments.command)
     if missing:
         print(f"lab: this machine lacks {', '.join(missing)}; using a virtual machine", file=sys.stderr)
-    return node.run(project, arguments.command)
+    return node.run(project, arguments.command, side_by_side=arguments.side_by_side)
 
 
 def _end(_signal: int, _frame: object) -> NoReturn:

@@ -35,21 +35,26 @@ class Trunk(NamedTuple):
     end: int
 
 
-def run(
+def run(  # noqa: PLR0913 - one for each thing that a node may have plugged in
     project: Path,
     command: list[str],
     data: Path | None = None,
     cut: Callable[[str], bool] | None = None,
     trunk: Trunk | Forwarded | None = None,
     built: image.Image | None = None,
+    *,
+    side_by_side: bool = False,
 ) -> int:
     """Run a command on a node, of an image that is built if there is one; return its exit status.
 
     `data` is a disk that lasts, /dev/vdd. `cut` is shown each piece of output; if it says so, power is lost.
+    `side_by_side`: the command does several things at once, and wants two processors.
     """
     fitness.require(image.cache_directory())
     built = built or image.build()
-    chosen = accelerator.choose(built.kernel, built.initramfs, image.cache_directory())
+    chosen = accelerator.choose(
+        built.kernel, built.initramfs, image.cache_directory(), side_by_side=side_by_side
+    )
     print(f"lab: a node of {built.release}, {chosen.why}", file=sys.stderr, flush=True)
     with stage.scratch_directory() as scratch:
         disk = scratch / "project.img"

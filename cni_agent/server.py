@@ -11,10 +11,11 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cni_agent import protocol, turn
+from cni_agent.announcing import Announcing
 from cni_agent.decline import declines
 from cni_agent.listener import Listener
 from cni_agent.workers import Workers
@@ -27,6 +28,7 @@ from cni_core.waiting import Waits
 from cni_vlan import announcer
 
 _AT_ONCE = 256
+_THREADS = 32  # of those that do not wait for something slow; they take turns anyway
 _TIDY_EVERY = 256  # invocations
 _RECEIVE_S = 10.0
 _BEGIN_S = 15.0  # with _RECEIVE_S less than the launcher waits for a word
@@ -65,7 +67,8 @@ class Server:
         self._stopping = threading.Event()
         self._running = 0
         self._guard = threading.Lock()
-        self._workers = Workers(self._serve_counted)
+        self._announcing = Announcing()
+        self._workers = Workers(self._serve_counted, _THREADS)
 
     def serve(self, stopping: socket.socket) -> None:
         """Serve until `stopping` can be read; then decline what comes, and finish what has begun."""
@@ -174,7 +177,7 @@ class Server:
                 protocol.deliver(connection, request.version, status, text, "".join(err))
 
         def hear(event: object, call: Call | None, context: Context) -> None:
-            announcer.hear(event, call, context, _start_thread)
+            announcer.hear(event, call, context, self._announcing.give)
             match event:
                 case StageEnded():
                     stages.append(event)
@@ -185,16 +188,17 @@ class Server:
                 case _:
                     pass
 
-        waits = Waits(turn.aside, lambda: _gone(connection, request))
+        waits = Waits(self._aside, lambda: _gone(connection, request))
         edges = Edges(
             request.environ, lambda: request.stdin, answer, err.append, hear, request.netns_fd, waits
         )
         delegates = {name: load for name, load in self._loaders.items() if name != request.plugin}
         plugin.run(request.plugin, self._loaders[request.plugin], edges, delegates)
 
-
-def _start_thread(function: Callable[[], None]) -> None:
-    threading.Thread(target=function, daemon=True).start()
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        with turn.aside(), self._workers.aside():
+            yield
 
 
 def _spans(started: float, ends: Sequence[StageEnded]) -> tuple[tuple[str, float], ...]:

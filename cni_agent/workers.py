@@ -1,45 +1,87 @@
-"""Threads for connections: one for each, of which a few stay for the next."""
+"""Threads for connections: one for each that is at work, of which a few stay for the next."""
 
+import contextlib
 import queue
 import socket
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 
 _IDLE_MOST = 2  # 64 threads that were once needed would hold 5 MiB for ever
 
 
 class Workers:
-    """Runs a function for each connection in a thread. To start one takes 100 us, to wake one 20."""
+    """Runs a function for each connection in a thread. To start one takes 100 us, to wake one 20.
 
-    def __init__(self, serve: Callable[[socket.socket], None]) -> None:
+    `most` threads are at work at once. Connections above that wait in line without one, since a thread
+    that waits costs 65 KiB. A thread that has stepped aside does not count: a lock that is held for a minute
+    keeps nobody out.
+    """
+
+    def __init__(self, serve: Callable[[socket.socket], None], most: int) -> None:
         self._serve = serve
-        self._waiting: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+        self._most = most
+        self._line: deque[socket.socket] = deque()
+        self._handed: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()  # to idle threads
         self._idle = 0
+        self._at_work = 0
         self._guard = threading.Lock()
 
     def serve(self, connection: socket.socket) -> bool:
         """Have a connection served; False if there is no thread for it."""
         with self._guard:
-            taken = self._idle > 0
-            self._idle -= taken
-        if taken:
-            self._waiting.put(connection)
+            if self._at_work >= self._most:
+                self._line.append(connection)
+                return True
+            self._at_work += 1
+        return self._begin(connection)
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Have the next connection in line served while this thread waits for something slow."""
+        with self._guard:
+            self._at_work -= 1
+            following = self._line.popleft() if self._line and self._at_work < self._most else None
+            self._at_work += following is not None
+        if following is not None and not self._begin(following):
+            with self._guard:
+                self._line.appendleft(following)
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._at_work += 1
+
+    def _begin(self, connection: socket.socket) -> bool:
+        """Have an idle thread serve a connection, else a new one."""
+        with self._guard:
+            is_idle = self._idle > 0
+            self._idle -= is_idle
+        if is_idle:
+            self._handed.put(connection)
             return True
         try:
             threading.Thread(target=self._work, args=(connection,), name="verb", daemon=True).start()
-        except RuntimeError:
+        except RuntimeError:  # a limit of processes
+            with self._guard:
+                self._at_work -= 1
             return False
         return True
 
     def _work(self, connection: socket.socket) -> None:
-        self._serve(connection)
-        del connection
-        while self._stays():
-            self._serve(self._waiting.get())
+        following: socket.socket | None = connection
+        while following is not None:
+            self._serve(following)
+            following = None  # an idle thread holds no connection
+            following = self._next()
 
-    def _stays(self) -> bool:
-        """Become idle, unless enough are."""
+    def _next(self) -> socket.socket | None:
+        """Return the next connection in line, or the one that an idle thread is handed; None to end."""
         with self._guard:
-            stays = self._idle < _IDLE_MOST
-            self._idle += stays
-        return stays
+            if self._line:
+                return self._line.popleft()
+            self._at_work -= 1
+            if self._idle >= _IDLE_MOST:
+                return None
+            self._idle += 1
+        return self._handed.get()

@@ -4,7 +4,6 @@ Frames are sent through packet sockets: RFC 5227 section 2.3 (ARP announcement) 
 (unsolicited neighbour advertisement). They leave after the reply: a pod does not wait for them.
 """
 
-import contextlib
 import ipaddress
 import os
 import socket
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 
 from cni_net.netns import Sandbox
 
-_INTERVAL_S = 0.2
+INTERVAL_S = 0.2
 _BROADCAST = b"\xff" * 6
 _ALL_NODES = ipaddress.IPv6Address("ff02::1").packed
 _ALL_NODES_MAC = b"\x33\x33\x00\x00\x00\x01"
@@ -26,21 +25,51 @@ _TARGET_LINK_LAYER = 2
 
 
 class Announcement:
-    """What announces the addresses of a link, once; it holds a descriptor of the sandbox until then."""
+    """The announcement of a link's addresses, and what it holds: a descriptor of the sandbox or a socket."""
 
     def __init__(self, sandbox: Sandbox, ifname: str, frames: Sequence[bytes], count: int) -> None:
         self._sandbox = Sandbox(os.dup(sandbox.fd), sandbox.path)
         self._ifname = ifname
         self._frames = frames
-        self._count = count
+        self._left = count
+        self._socket: socket.socket | None = None
 
-    def __call__(self) -> None:
-        """Send what can be sent."""
-        _announce(self._sandbox, self._ifname, self._frames, self._count)
+    def send(self) -> bool:
+        """Send it once; return whether to do so again, INTERVAL_S later.
+
+        The pod may be gone already, and an announcement is only a courtesy: it does not fail.
+        """
+        try:
+            sender = self._socket or self._open()
+            for frame in self._frames:
+                sender.send(frame)
+        except OSError:
+            self._left = 0
+        else:
+            self._left -= 1
+        if self._left <= 0:
+            self.close()
+        return self._left > 0
+
+    def send_all(self) -> None:
+        """Send it as often as it is to be sent."""
+        while self.send():
+            time.sleep(INTERVAL_S)
+
+    def _open(self) -> socket.socket:
+        with self._sandbox.entered():
+            opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        self.close()
+        self._socket = opened
+        opened.bind((self._ifname, 0))
+        return opened
 
     def close(self) -> None:
-        """Let go of the sandbox, where nothing is to be announced after all."""
-        os.close(self._sandbox.fd)
+        """Let go of the sandbox."""
+        if self._socket is None:
+            os.close(self._sandbox.fd)
+        else:
+            self._socket.close()
 
 
 def announcement(
@@ -52,22 +81,6 @@ def announcement(
     if not frames or count == 0:
         return None
     return Announcement(sandbox, ifname, frames, count)
-
-
-def _announce(sandbox: Sandbox, ifname: str, frames: Sequence[bytes], count: int) -> None:
-    """Send what can be sent: the pod may be gone already, and an announcement is only a courtesy."""
-    try:
-        with sandbox.entered():
-            sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-    finally:
-        os.close(sandbox.fd)
-    with sender, contextlib.suppress(OSError):
-        sender.bind((ifname, 0))
-        for number in range(count):
-            if number:
-                time.sleep(_INTERVAL_S)
-            for frame in frames:
-                sender.send(frame)
 
 
 def _frame(mac: bytes, address: str) -> bytes:

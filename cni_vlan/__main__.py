@@ -29,7 +29,7 @@ def hear(event: object, call: Call | None, context: Context) -> None:
         return
     from cni_vlan import announcer
 
-    announcer.hear(event, call, context, process.run_detached)
+    announcer.hear(event, call, context, lambda later: process.run_detached(later.send_all))
 
 
 def command_line() -> None:

@@ -5,15 +5,13 @@ from collections.abc import Callable
 from cni_core.call import Call
 from cni_core.context import Context
 from cni_core.errors import CniError
-from cni_net.announce import announcement
+from cni_net.announce import Announcement, announcement
 from cni_net.netns import open_sandbox
 from cni_vlan.events import Attached
 
 
-def hear(
-    event: object, call: Call | None, context: Context, start: Callable[[Callable[[], None]], object]
-) -> None:
-    """Have the addresses of a new attachment announced; `start` runs a function while the caller goes on."""
+def hear(event: object, call: Call | None, context: Context, start: Callable[[Announcement], object]) -> None:
+    """Have the addresses of a new attachment announced; `start` sees to it while the caller goes on."""
     if not isinstance(event, Attached) or call is None or not event.announce:
         return
     try:

@@ -162,12 +162,14 @@ def waiting(
     caller.stdin.write(json.dumps(CONF))
     caller.stdin.close()
     caller.stdin = None
-    wait_until(lambda: pod.has_link("eth0"))
-    yield pod, caller, holder
-    holder.kill()
-    holder.communicate()
-    caller.kill()
-    caller.communicate()
+    try:
+        wait_until(lambda: pod.has_link("eth0"))
+        yield pod, caller, holder
+    finally:
+        holder.kill()
+        holder.communicate()
+        caller.kill()
+        caller.communicate()
 
 
 Waiting = tuple[Pod, subprocess.Popen[str], subprocess.Popen[str]]

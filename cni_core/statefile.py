@@ -133,6 +133,16 @@ def remove_directory(path: str) -> None:
         os.rmdir(path)
 
 
+def empty_directory(path: str) -> None:
+    """Remove a directory and the files in it."""
+    try:
+        os.rmdir(path)  # most often it is empty
+    except OSError:
+        for name in list_directory(path):
+            remove_file(f"{path}/{name}")
+        remove_directory(path)
+
+
 def remove_tree(path: str, budget: int) -> int:
     """Remove files and directories below a path, at most as many as the budget; return what is left of it."""
     for name in list_directory(path):

@@ -53,16 +53,28 @@ class NameTaken(LinkFailure):
 
 
 class Rtnl:
-    """The links, addresses and routes of a sandbox, or of the namespace of the thread that opens it."""
+    """The links, addresses and routes of a sandbox, or of the namespace of the thread that uses it.
+
+    The host's socket is opened when it is needed: most DELs change nothing there.
+    """
 
     def __init__(self, sandbox: Sandbox | None = None) -> None:
         self._sandbox = sandbox
-        with sandbox.entered() if sandbox else contextlib.nullcontext():
-            self._socket = RtSocket()
+        self._opened: RtSocket | None = None
+        if sandbox:
+            with sandbox.entered():
+                self._opened = RtSocket()
+
+    @property
+    def _socket(self) -> RtSocket:
+        if self._opened is None:
+            self._opened = RtSocket()
+        return self._opened
 
     def close(self) -> None:
         """Close the socket."""
-        self._socket.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def find_link(self, *, name: str = "", index: int = 0) -> Link | None:
         """Return a link by its name or index, None if there is none."""

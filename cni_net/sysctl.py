@@ -1,7 +1,6 @@
 """Interface sysctls of a sandbox or the host. The only module that reads and writes below /proc/sys.
 
-The files under /proc/sys/net show the namespace of the thread that opens them, and a renamed interface
-keeps its values, so they are set before the link has its final name and before it is up.
+The files under /proc/sys/net show the namespace of the thread that opens them.
 """
 
 import contextlib

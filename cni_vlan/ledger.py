@@ -84,11 +84,11 @@ class Ledger:
     def forget_parent(self, name: str) -> None:
         """Remove all that is recorded of a parent, under its lock."""
         directory = self._path("parents", name)
-        for part in ("users", "vlans", "macs"):
-            for entry in statefile.list_directory(f"{directory}/{part}"):
-                statefile.remove_file(f"{directory}/{part}/{entry}")
-            statefile.remove_directory(f"{directory}/{part}")
-        for entry in statefile.list_directory(directory):
+        entries = set(statefile.list_directory(directory))
+        for part in sorted(entries & {"users", "vlans", "macs"}):
+            statefile.empty_directory(f"{directory}/{part}")
+            entries.remove(part)
+        for entry in entries:
             statefile.remove_file(f"{directory}/{entry}")
         statefile.remove_directory(directory)
 

@@ -15,7 +15,7 @@ from cni_net.rtnl import NameTaken, Rtnl
 from cni_vlan import guards
 from cni_vlan.attachment import Attachment
 from cni_vlan.ledger import Ledger
-from cni_vlan.parent_decision import Action, Seen, Step, base_mtu, decide, is_ours_to_delete
+from cni_vlan.parent_decision import Action, Seen, Step, base_mtu, close, decide
 from cni_vlan.parent_locks import Locks
 from cni_vlan.parents import Existing, Isolated, Parent, Vlan, levels
 from cni_vlan.records import CREATING, FOUND, OURS, AttachmentRecord, ParentRecord
@@ -231,16 +231,21 @@ def _close_unused(host: Host, held: Locks, name: str) -> None:
     ledger = host.ledger
     held.hold(name)
     record = ledger.parent(name)
-    if record is not None and (ledger.has_users(name) or ledger.has_vlans(name)):
+    if _is_in_use(ledger, name, record):
         return
-    if record is None and next(ledger.attachments(name), None) is not None:
-        return  # its record was lost, and pods of this boot are on it
-    if record is not None and record.link != FOUND:
-        link = host.rtnl.find_link(name=name)
-        if link is not None and is_ours_to_delete(record, link):
-            host.rtnl.apply([DeleteLink(link.ifindex, link.name)])
-    if record is not None and record.uplink and ledger.parent(record.uplink) is not None:
-        held.hold(record.uplink)
-        ledger.leave_vlan(record.uplink, name)
-        _close_unused(host, held, record.uplink)
+    may_be_ours = record is not None and record.link != FOUND
+    closing = close(record, host.rtnl.find_link(name=name) if may_be_ours else None)
+    if closing.link is not None:
+        host.rtnl.apply([DeleteLink(closing.link.ifindex, closing.link.name)])
+    if closing.uplink and ledger.parent(closing.uplink) is not None:
+        held.hold(closing.uplink)
+        ledger.leave_vlan(closing.uplink, name)
+        _close_unused(host, held, closing.uplink)
     ledger.forget_parent(name)
+
+
+def _is_in_use(ledger: Ledger, name: str, record: ParentRecord | None) -> bool:
+    """Return whether a parent carries pods or VLANs; one whose record was lost, pods of this boot."""
+    if record is None:
+        return next(ledger.attachments(name), None) is not None
+    return ledger.has_users(name) or ledger.has_vlans(name)

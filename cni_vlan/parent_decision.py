@@ -121,11 +121,26 @@ def _may_be_marked(link: Link) -> bool:
     return not link.alias or is_ours(link)
 
 
-def is_ours_to_delete(record: ParentRecord, link: Link) -> bool:
+def _is_ours_to_delete(record: ParentRecord, link: Link) -> bool:
     """Return whether we may delete a link. One that is still being created has no mark yet."""
     if record.link == CREATING and not link.alias:
         return link.kind in {"vlan", "dummy"}
     return record.link in {OURS, CREATING} and is_ours(link)
+
+
+class Closing(NamedTuple):
+    """What goes with a parent that carries nothing any more: its link, and its place on an uplink."""
+
+    link: Link | None = None
+    uplink: str = ""
+
+
+def close(record: ParentRecord | None, link: Link | None) -> Closing:
+    """Return what goes with a parent that carries nothing any more; `link` is the one of its name."""
+    if record is None:
+        return Closing()
+    ours = link if link is not None and _is_ours_to_delete(record, link) else None
+    return Closing(ours, record.uplink)
 
 
 def rebuild(name: str, recorded: Mapping[str, ParentRecord]) -> Parent:

@@ -9,7 +9,7 @@ from cni_net.observed import Link
 from cni_net.operations import CreateVlan
 from cni_vlan import guards
 from cni_vlan.attachment import Attachment, Claim
-from cni_vlan.parent_decision import Action, Seen, base_mtu, decide, is_ours_to_delete, rebuild
+from cni_vlan.parent_decision import Action, Closing, Seen, base_mtu, close, decide, rebuild
 from cni_vlan.parents import (
     Existing,
     Isolated,
@@ -147,8 +147,15 @@ def test_the_mtu_is_bounded_by_the_highest_link_that_is_there(links: tuple[Link,
         (FOUND, OUR_VLAN, False),
     ],
 )
-def test_whose_a_link_is_to_delete(recorded: str, link: Link, *, ours: bool) -> None:
-    assert is_ours_to_delete(ParentRecord("eth0.10", recorded), link) is ours
+def test_a_parent_that_carries_nothing_goes_if_it_is_ours(recorded: str, link: Link, *, ours: bool) -> None:
+    record = ParentRecord("eth0.10", recorded, "eth0")
+
+    assert close(record, link) == Closing(link if ours else None, "eth0")
+
+
+def test_a_parent_that_is_gone_leaves_its_uplink_and_one_without_a_record_leaves_nothing() -> None:
+    assert close(ParentRecord("eth0.10", OURS, "eth0"), None) == Closing(None, "eth0")
+    assert close(None, OUR_VLAN) == Closing()
 
 
 def test_a_parent_is_rebuilt_from_its_records() -> None:

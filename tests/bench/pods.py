@@ -89,15 +89,17 @@ class Bench:
             figures.append(spent[0])
         return figures[0], figures[1]
 
-    def crowded(self, form: Form, sizes: Sequence[int], rounds: int = 31) -> dict[int, float]:
-        """Return the milliseconds of an ADD by the number of pods that are there."""
-        found: dict[int, float] = {}
+    def crowded(self, form: Form, sizes: Sequence[int], rounds: int = 31) -> dict[int, tuple[float, float]]:
+        """Return the milliseconds of an ADD, and of the floor's, by the number of pods that are there."""
+        found: dict[int, tuple[float, float]] = {}
         there = 0
         for size in sizes:
             self.burst_of(form, "ADD", self.pods[there:size])
             there = size
-            case = self.one_at_a_time(form, "IPv4", self.pods[-1])
-            found[size] = interleaved({"": case}, rounds)[""][0]
+            last = self.pods[-1]
+            cases = {"": self.one_at_a_time(form, "IPv4", last), "floor": floor(self, form.uplink, last)}
+            seen = interleaved(cases, rounds)
+            found[size] = seen[""][0], seen["floor"][0]
         self.burst_of(form, "DEL", self.pods[:there])
         return found
 
@@ -181,15 +183,15 @@ class Figures(NamedTuple):
     floor: tuple[float, float]  # milliseconds of the floor, and an ADD by the agent in units of it
     bursts: dict[tuple[str, int], tuple[Burst, Burst]]  # by form and pods: ADD, DEL
     processor: dict[str, tuple[float, float]]  # by form: ADD, DEL
-    crowded: dict[int, float]  # by pods that are there: ADD
+    crowded: dict[int, tuple[float, float]]  # by pods that are there: ADD, the floor's
     memory: dict[str, float]
 
 
-def floor(bench: Bench, uplink: str) -> Callable[[int], Iterator[float]]:
+def floor(bench: Bench, uplink: str, fixed: str = "") -> Callable[[int], Iterator[float]]:
     """Yield the milliseconds of a static program that asks the kernel for an ADD and a DEL, and no more."""
 
     def case(number: int) -> Iterator[float]:
-        netns = f"/run/netns/{bench.pods[number % len(bench.pods)]}"
+        netns = f"/run/netns/{fixed or bench.pods[number % len(bench.pods)]}"
         for words in ([uplink, netns, "eth0", "10.1.255.9", "16", "10.1.0.1"], [netns, "eth0"]):
             started = time.perf_counter()
             pid = os.posix_spawn(FLOOR, [str(FLOOR), *words], os.environ)

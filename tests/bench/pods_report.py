@@ -6,8 +6,6 @@ from tests.bench.pods import Figures
 
 def write(found: Figures) -> None:
     """Write the part of docs/performance.md that is about pods."""
-    crowd = found.crowded[0]
-    crowded = (f"{pods} pods: {report.ms(ms)} ms ({ms / crowd:.2f})" for pods, ms in found.crowded.items())
     memory = (f"{when}: {mib:.1f}" for when, mib in found.memory.items())
     text = [
         f"macvlan on a veth uplink; the Go pair is Debian's `macvlan` with `host-local`. {report.machine()}.",
@@ -18,7 +16,8 @@ def write(found: Figures) -> None:
         report.table(["pods", "", "ADD", "to Go", "ADD p99", "to Go", "DEL", "to Go"], _bursts(found)),
         "Processor time per pod in a burst of 100, the agent's included, milliseconds:",
         report.table(["", "ADD", "to Go", "DEL", "to Go"], _processor(found)),
-        f"ADD by launcher and agent with pods on the same parent: {'; '.join(crowded)}.",
+        "ADD by launcher and agent, and that C program, with pods on the same parent, milliseconds:",
+        report.table(["pods", "ADD", "to none", "C program", "to none"], _crowded(found)),
         f"Memory of the agent (PSS; peaks are resident sets; MiB): {'; '.join(memory)}.",
     ]
     report.write("pods", "\n\n".join(text))
@@ -31,8 +30,16 @@ def _floor(least: float, over: float) -> str:
     )
 
 
+def _crowded(found: Figures) -> list[list[str]]:
+    alone = found.crowded[0]
+    return [
+        [str(pods), *(cell for pair in zip(figures, alone, strict=True) for cell in _beside(*pair))]
+        for pods, figures in found.crowded.items()
+    ]
+
+
 def _beside(value: float, theirs: float) -> list[str]:
-    """Return milliseconds and their ratio to the Go pair's."""
+    """Return milliseconds and their ratio to others."""
     return [report.ms(value), f"{value / theirs:.2f}"]
 
 

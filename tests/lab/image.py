@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,11 +19,12 @@ from tests.lab.tools import step
 # Of a node.
 PACKAGES = (
     "bash busybox-static conmon conntrack containerd containernetworking-plugins crun curl ethtool iproute2"
-    " iptables iputils-ping kmod libsqlite3-0 linux-image-cloud-amd64 make mount podman procps python3 runc"
-    " strace tcpdump systemd traceroute util-linux"
+    " iptables iputils-ping kmod libsqlite3-0 linux-image-cloud-amd64 make mount nftables podman procps"
+    " python3 runc strace tcpdump systemd traceroute util-linux"
 ).split()
 _MMDEBSTRAP = ("mmdebstrap", "--quiet", "--variant=apt")
 _SIZE = "2500M"
+_KEPT_S = 24 * 3600
 _HERE = Path(__file__).parent
 _PROJECT = _HERE.parents[1]
 
@@ -67,10 +69,12 @@ def _cached(name: str, parts: list[str], make: Callable[[Path], None]) -> Path:
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     target = cache_directory() / f"{name}-{digest}"
     if target.exists():
+        os.utime(target)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     for old in target.parent.glob(f"{name}-*"):
-        shutil.rmtree(old)
+        if time.time() - old.stat().st_mtime > _KEPT_S:  # not that of another checkout
+            shutil.rmtree(old)
     working = target.with_suffix(f".{os.getpid()}")
     working.mkdir()
     try:

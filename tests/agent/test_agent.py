@@ -140,6 +140,26 @@ def test_files_that_it_may_not_see_are_left_to_the_plugin(
     assert told(agent) == []
 
 
+def test_an_agent_that_sees_no_networks_leaves_a_renamed_one_to_the_plugin(
+    host: Host, one_shot: Path
+) -> None:
+    """As in a container: the files that tell are the host's."""
+    hidden = 'mkdir -p /etc/cni/net.d; mount -t tmpfs hidden /etc/cni/net.d; exec "$@"'
+    agent = RunningAgent(host, one_shot / "cni-agent", "unshare", "--mount", "sh", "-c", hidden, "sh")
+    host.uplink()
+    (pod,) = host.pods("p1")
+    pod.attach(CONF)
+    renamed = {**CONF, "name": "renamed"}
+    host.configure(renamed)
+
+    pod.detach(renamed)
+
+    assert not pod.has_link("eth0")
+    assert host.state() == []
+    assert [line["verb"] for line in told(agent)] == ["ADD"]
+    agent.stop()
+
+
 @pytest.fixture
 def waiting(
     host: Host,

@@ -111,14 +111,6 @@ def test_a_del_goes_by_what_add_recorded(host: Host, edit: str) -> None:
     assert host.state() == []
 
 
-def configured(host: Host, *networks: Json) -> None:
-    """Put networks where a runtime reads them, on this host alone."""
-    host.run("sh", "-c", "mkdir -p /etc/cni/net.d && mount -t tmpfs hidden /etc/cni/net.d")
-    for conf in networks:
-        path = f"/etc/cni/net.d/{conf['name']}.conf"
-        host.run("sh", "-c", f"cat > {path}", stdin=json.dumps(conf))
-
-
 RENAMED = {**LAN, "name": "renamed"}
 
 
@@ -127,7 +119,7 @@ def test_a_del_after_the_network_was_renamed(host: Host) -> None:
     host.uplink()
     (pod,) = host.pods("p1")
     pod.attach(LAN)
-    configured(host, RENAMED)
+    host.configure(RENAMED)
 
     pod.detach(RENAMED)
 
@@ -142,7 +134,7 @@ def test_a_del_after_a_refused_add_leaves_the_other_network_alone(host: Host, kn
     (pod,) = host.pods("p1")
     pod.attach(LAN)
     before = host.state()
-    configured(host, *known)
+    host.configure(*known)
 
     assert pod.add(RENAMED).code == 101
     pod.detach(RENAMED)

@@ -177,6 +177,13 @@ class Host:
     def links(self) -> dict[str, Json]:
         return {link["ifname"]: link for link in self.ip("link")}
 
+    def configure(self, *networks: Json) -> None:
+        """Put networks where a runtime reads them, on this host alone."""
+        self.run("sh", "-c", "mkdir -p /etc/cni/net.d && mount -t tmpfs hidden /etc/cni/net.d")
+        for conf in networks:
+            path = f"/etc/cni/net.d/{conf['name']}.conf"
+            self.run("sh", "-c", f"cat > {path}", stdin=json.dumps(conf))
+
     def namespace(self, name: str) -> Pod:
         """Add a namespace with a loopback that is up."""
         self.run("ip", "netns", "add", name)

@@ -156,6 +156,32 @@ def test_killed_anywhere_nothing_is_left(
     assert wrong == []
 
 
+def test_killed_anywhere_in_making_a_shim_anew_the_next_pod_mends_it(host: Host, one_shot: Path) -> None:
+    """Somebody has removed the shim under a pod."""
+    host.cni_bin = one_shot
+    host.uplink()
+    old, first = host.pods("old", "whole")
+    address = old.attach(NEXT)["ips"][0]["address"].partition("/")[0]
+    host.ip("link", "delete", "host-eth0")
+    found = list(points(one_shot_killed(host, "ADD", first, None)))
+    first.detach(CONF)
+    wrong: list[Point] = []
+    for number, point in enumerate(found):
+        pod, after = host.pods(f"p{number}", f"q{number}")
+        host.ip("link", "delete", "host-eth0")
+        one_shot_killed(host, "ADD", pod, point)
+        pod.detach(CONF)
+        after.attach(NEXT)
+        if address not in {route["dst"] for route in host.ip("route", "show", "dev", "host-eth0")}:
+            wrong.append(point)
+        after.detach(NEXT)
+
+    assert len(found) > 20, found
+    assert wrong == []
+    old.detach(NEXT)
+    assert left(host, old) == []
+
+
 def prepare(verb: str, pod: Pod) -> None:
     if verb == "DEL":
         pod.attach(CONF)

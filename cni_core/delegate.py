@@ -22,8 +22,18 @@ if TYPE_CHECKING:
 
 _OUTPUT_SHOWN = 300
 _LOOK_EVERY_S = 0.5  # whether the caller is still there
+_ON_THE_LINK = frozenset({"dhcp"})
 
 Verb = Literal["DEL", "CHECK", "STATUS", "GC"]
+
+
+def speaks_on_the_link(ipam_type: str) -> bool:
+    """Return whether a plugin tells its server over the pod's own link that an address is free again.
+
+    Only with the link still there can it do so. Of others the link goes first: nobody else may get an address
+    that still is on one.
+    """
+    return ipam_type in _ON_THE_LINK
 
 
 def ipam_add(call: Call, context: Context, ipam_type: str, timeout_s: float) -> Result:

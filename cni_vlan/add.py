@@ -38,7 +38,8 @@ def add(call: Call, context: Context) -> Result:
         context.emit(stage_ended("link"))
         ipam = _addresses(attachment, call, context, previous, undo)
         context.emit(stage_ended("lease"))
-        undo.push(lambda: _delete_link(world.inside, child))  # before its addresses are given back
+        if attachment.ipam is None or not delegate.speaks_on_the_link(attachment.ipam.type):
+            undo.push(lambda: _delete_link(world.inside, child))  # before its addresses are given back
         result = _configure(attachment, child, world, ipam)
         if attachment.host_access:
             from cni_vlan import shim

@@ -24,22 +24,31 @@ _RECORDED = ("ipam", "ipamTimeout", "cniVersion")
 def delete(call: Call, context: Context) -> None:
     """Detach: link, then lease, then parent; each whatever became of the one before.
 
-    The record of the attachment decides, not the configuration, which may have changed since ADD.
+    A lease that is given back over the link goes before it. The record of the attachment decides, not the
+    configuration, which may have changed since ADD.
     """
     ledger = Ledger()
     entry = ledger.find(call.network, call.key)
     if entry is None:
         call = _by_its_former_name(call, ledger)
         entry = ledger.find(call.network, call.key)
+    recorded = _as_recorded(call, entry.record if entry else None)
     failures = Failures()
-    with failures.gathered():
-        _delete_child(call, context)
-    with failures.gathered():
-        _close_host(entry)
-    context.emit(stage_ended("link"))
-    with failures.gathered():
-        _release_addresses(_as_recorded(call, entry.record if entry else None), context)
-    context.emit(stage_ended("lease"))
+
+    def link() -> None:
+        with failures.gathered():
+            _delete_child(call, context)
+        context.emit(stage_ended("link"))
+
+    def lease() -> None:
+        with failures.gathered():
+            _close_host(entry)
+        with failures.gathered():
+            _release_addresses(recorded, context)
+        context.emit(stage_ended("lease"))
+
+    for step in (lease, link) if delegate.speaks_on_the_link(_ipam_type(recorded)) else (link, lease):
+        step()
     if entry is not None:
         with failures.gathered(), open_rtnl() as rtnl:
             parent.release(Host(rtnl, ledger), entry.record or _bare(call, entry))
@@ -97,9 +106,15 @@ def _bare(call: Call, entry: IndexEntry) -> AttachmentRecord:
 
 
 def _release_addresses(call: Call, context: Context) -> None:
-    ipam_type = section(call.conf, "ipam", "type")
-    if isinstance(ipam_type, str) and ipam_type:
+    ipam_type = _ipam_type(call)
+    if ipam_type:
         delegate.ipam_run(call, context, ipam_type, "DEL", _timeout_s(call))
+
+
+def _ipam_type(call: Call) -> str:
+    """Return the IPAM plugin without validating the configuration, "" for none."""
+    value = section(call.conf, "ipam", "type")
+    return value if isinstance(value, str) else ""
 
 
 def _timeout_s(call: Call) -> float:
@@ -161,8 +176,8 @@ def gc(call: Call, context: Context) -> None:
                         context,
                         failures,
                     )
-    ipam_type = section(call.conf, "ipam", "type")
-    if isinstance(ipam_type, str) and ipam_type:
+    ipam_type = _ipam_type(call)
+    if ipam_type:
         with failures.gathered():
             delegate.ipam_run(call, context, ipam_type, "GC", _timeout_s(call))
     failures.raise_first()

@@ -1,1 +1,1 @@
-"""The main plugin: macvlan and ipvlan interfaces in pods, on parents that it creates when it has to."""
+"""The main plugin: macvlan and ipvlan interfaces in pods, on parents that it creates as needed."""

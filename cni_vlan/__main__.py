@@ -7,14 +7,14 @@ from cni_core.events import Finished, StageEnded
 
 
 def load_commands() -> Commands:
-    """Return the verbs; imported when one is called, so that VERSION and protocol errors stay cheap."""
+    """Return the verbs, imported when one is called, so that VERSION and protocol errors stay cheap."""
     from cni_vlan import commands
 
     return commands
 
 
 def load_ipam_commands() -> Commands:
-    """Return the verbs of cni-ipam, run in this process instead of executing it."""
+    """Return the verbs of cni-ipam, which run in this process instead of a child process."""
     from cni_ipam import commands
 
     return commands
@@ -24,8 +24,8 @@ DELEGATES = {"cni-ipam": load_ipam_commands}
 
 
 def hear(event: object, call: Call | None, context: Context) -> None:
-    """Have a new pod's addresses announced by a process that outlives this one."""
-    if isinstance(event, StageEnded | Finished):  # before the import of what nobody needs then
+    """Announce a new pod's addresses from a process that outlives this one."""
+    if isinstance(event, StageEnded | Finished):  # before an import that these do not need
         return
     from cni_vlan import announcer
 

@@ -1,4 +1,4 @@
-"""ADD: strict; it stops at the first fault and undoes what it did."""
+"""ADD is strict: it stops at the first fault and undoes its changes."""
 
 from cni_core import delegate
 from cni_core.call import Call
@@ -21,7 +21,7 @@ from cni_vlan.world import World, open_world, previous_result, resolve
 
 
 def add(call: Call, context: Context) -> Result:
-    """Attach the sandbox, or raise with everything as it was."""
+    """Attach the sandbox, or undo every change and raise."""
     from cni_vlan import config
 
     attachment = config.parse(call, context.warn)
@@ -39,7 +39,7 @@ def add(call: Call, context: Context) -> Result:
         ipam = _addresses(attachment, call, context, previous, undo)
         context.emit(stage_ended("lease"))
         if attachment.ipam is None or not delegate.speaks_on_the_link(attachment.ipam.type):
-            undo.push(lambda: _delete_link(world.inside, child))  # before its addresses are given back
+            undo.push(lambda: _delete_link(world.inside, child))  # before its addresses are released
         result = _configure(attachment, child, world, ipam)
         if attachment.host_access:
             from cni_vlan import shim
@@ -49,7 +49,7 @@ def add(call: Call, context: Context) -> Result:
         answer = plan.complete(attachment, child, call.netns, result, previous)
         if not attachment.link_in_container:
             world.host.ledger.complete(record._replace(result=render_result(answer, LATEST)))
-        if attachment.host_access:  # now that the record has the addresses: a DEL finds the routes by it
+        if attachment.host_access:  # after the record has the addresses, by which a DEL finds the routes
             from cni_vlan import shim
 
             shim.open_host(world.host.rtnl, attachment, child, result, undo)
@@ -60,7 +60,7 @@ def add(call: Call, context: Context) -> Result:
 
 
 def _record(call: Call, attachment: Attachment) -> AttachmentRecord:
-    """Return the record of the attachment, as it is before the attachment exists."""
+    """Return the record of an attachment that does not exist yet."""
     return AttachmentRecord(
         call.key,
         call.network,
@@ -89,9 +89,9 @@ def _take_parent(attachment: Attachment, record: AttachmentRecord, world: World,
 
 
 def _create_child(attachment: Attachment, link: Link, call: Call, world: World, undo: Undo) -> Link:
-    """Create the child under a name of its own and rename it in the sandbox.
+    """Create the child under a temporary name and rename it in the sandbox.
 
-    The kernel first makes it in the namespace of the request, where eth0 is taken on any host.
+    The kernel first creates it in the namespace of the request, where any host has an eth0 already.
     """
     temporary = temporary_name(call.key)
     world.below(attachment).apply([plan.child(attachment, link, temporary, world.sandbox.fd)])
@@ -120,7 +120,7 @@ def _delete_link(rtnl: Rtnl, link: Link) -> None:
 def _addresses(
     attachment: Attachment, call: Call, context: Context, previous: Result | None, undo: Undo
 ) -> Result:
-    """Return the result of IPAM; without IPAM, that of the plugin before us in the chain."""
+    """Return the result of IPAM; without IPAM, that of the previous plugin in the chain."""
     ipam = attachment.ipam
     if ipam is None:
         return previous or Result()

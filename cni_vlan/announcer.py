@@ -1,4 +1,4 @@
-"""Announces a new pod's addresses, once its runtime has the answer."""
+"""Announces a new pod's addresses, once the runtime has its answer."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from cni_vlan.events import Attached
 
 
 def hear(event: object, call: Call | None, context: Context, start: Callable[[Announcement], object]) -> None:
-    """Have the addresses of a new attachment announced; `start` sees to it while the caller goes on."""
+    """Announce the addresses of a new attachment; `start` runs the announcement beside the caller."""
     if not isinstance(event, Attached) or call is None or not event.announce:
         return
     try:
@@ -22,5 +22,5 @@ def hear(event: object, call: Call | None, context: Context, start: Callable[[An
     if later is not None:
         try:
             start(later)
-        except (OSError, RuntimeError):  # a limit of processes: neighbours learn of it without us
+        except (OSError, RuntimeError):  # the limit of processes: neighbours learn of it without us
             later.close()

@@ -1,4 +1,4 @@
-"""What one network asks for, as values that cannot be wrong. Pure."""
+"""An attachment as its network configures it, in validated values. Pure."""
 
 import hashlib
 from typing import NamedTuple
@@ -14,20 +14,20 @@ _ALIAS_BYTES = 254  # IFALIASZ is 256: rtnl_alias takes one that is shorter than
 
 
 class Claim(NamedTuple):
-    """How a parent is used: what has to agree between the children of one parent."""
+    """The use of a parent: the settings that have to agree between its children."""
 
     driver: str
     mode: str
     flag: str
 
     def describe(self) -> str:
-        """Return the words for a message."""
+        """Return the claim in words, for a message."""
         flag = f" flag {self.flag}" if self.driver == "ipvlan" else ""
         return f"{self.driver} {self.mode}{flag}"
 
 
 class Ipam(NamedTuple):
-    """The IPAM plugin of a network, and how long it may take."""
+    """The IPAM plugin of a network, and its timeout."""
 
     type: str
     timeout_s: float
@@ -36,7 +36,7 @@ class Ipam(NamedTuple):
 class Attachment(NamedTuple):
     """One interface of one pod. MTU in bytes, 0 for the parent's; no `ipam` means layer 2 only.
 
-    `host_access`: the pod and its node reach each other; `host_routes` are subnets that go through the node.
+    `host_access`: the pod and its node reach each other; `host_routes` are subnets routed through the node.
     """
 
     network: str
@@ -56,7 +56,7 @@ class Attachment(NamedTuple):
 
     @property
     def isolated(self) -> bool:
-        """Whether nothing outside can be reached, since the parent is a dummy."""
+        """Whether the parent is a dummy, through which nothing outside can be reached."""
         return isinstance(self.parent, Isolated)
 
     @property
@@ -66,10 +66,10 @@ class Attachment(NamedTuple):
 
 
 def temporary_name(key: AttachmentKey) -> str:
-    """Return the name that a child has until it has its own, known to the DEL of a killed ADD."""
+    """Return the name of a child until it gets its own, which the DEL of a killed ADD can compute too."""
     return "v" + hashlib.sha256(key.text.encode()).hexdigest()[: IFNAME_BYTES - 1]
 
 
 def child_alias(network: str, container_id: str) -> str:
-    """Return the text that marks a child, by which DEL knows whose link it is about to delete."""
+    """Return the alias that marks a child, which tells DEL whose link it is about to delete."""
     return f"{ALIAS} child: {container_id} {network}"[:_ALIAS_BYTES]

@@ -1,4 +1,4 @@
-"""CHECK: gather what the kernel shows and compare it with prevResult."""
+"""CHECK: observe the kernel's state and compare it with prevResult."""
 
 from cni_core import delegate, libcni
 from cni_core.call import Call
@@ -48,10 +48,10 @@ def _our_interface(call: Call, expected: Result) -> int:
 
 
 def _as_attached(attachment: Attachment, entry: IndexEntry | None, world: World) -> Attachment:
-    """Return the attachment with the parent it was made on.
+    """Return the attachment with the parent that it was created on.
 
-    A chained plugin's parent came from the result before ADD, and that of `auto` from a default route that
-    may be another one by now: neither can be found out again, and the pod does not care.
+    A chained plugin took its parent from the result that preceded ADD, and `auto` took it from a default
+    route that may have changed since. Neither can be determined again, and neither matters to the pod.
     """
     if entry is None:
         return resolve(attachment, world)
@@ -61,7 +61,7 @@ def _as_attached(attachment: Attachment, entry: IndexEntry | None, world: World)
 
 
 def _recorded(ledger: Ledger, name: str) -> Parent:
-    """Return a parent as it is recorded, whatever the configuration says by now."""
+    """Return a parent as it is recorded, even if the configuration has changed since."""
     found = {}
     at = name
     while at and at not in found:

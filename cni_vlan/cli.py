@@ -1,4 +1,4 @@
-"""What operators use cni-vlan for."""
+"""The command-line tool of cni-vlan, for operators."""
 
 import json
 import os
@@ -27,7 +27,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class Wiring(NamedTuple):
-    """What the entry point brings: of cni-ipam its parsers, the leases of this boot, the pools; and DEL."""
+    """The parts that the entry point supplies: cni-ipam's parsers, leases of this boot and pools; and DEL."""
 
     parsers: Parsers
     leases: Callable[[], Leases]
@@ -38,9 +38,9 @@ class Wiring(NamedTuple):
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cni-vlan")
 def tool() -> None:
-    """Look after networks of macvlan and ipvlan interfaces on 802.1q parents.
+    """Inspect and maintain networks of macvlan and ipvlan interfaces on 802.1q parents.
 
-    As a CNI plugin it is run by a container runtime, which sets CNI_COMMAND.
+    A container runtime sets CNI_COMMAND, and runs this program as a CNI plugin.
     """
 
 
@@ -71,7 +71,7 @@ def _report(file: NetworkFile) -> None:
 @tool.command("convert")
 @click.argument("file", type=click.File())
 @click.option(
-    "--out-dir", type=click.Path(file_okay=False), help="Directory to write a .conflist per network to."
+    "--out-dir", type=click.Path(file_okay=False), help="Output directory, with one .conflist per network."
 )
 def convert_command(file: TextIO, out_dir: str | None) -> None:
     """Convert FILE (or - for stdin) into a network list for cni-vlan.
@@ -171,8 +171,8 @@ def _show(finding: Finding) -> None:
 @tool.command("release")
 @click.argument("container")
 @click.argument("ifname", required=False)
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--force", is_flag=True, help="Even if the container's network namespace is still there.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--force", is_flag=True, help="Release even if the container's network namespace exists.")
 @click.option(
     "--cni-path",
     envvar="CNI_PATH",
@@ -184,12 +184,12 @@ def _show(finding: Finding) -> None:
 def release_command(
     wiring: Wiring, container: str, ifname: str | None, *, yes: bool, force: bool, cni_path: str
 ) -> None:
-    """Release what CONTAINER holds, or its interface IFNAME: link, addresses, and a parent of ours.
+    """Release the link and addresses of CONTAINER, or of its interface IFNAME, and a parent of ours.
 
-    CONTAINER is the id, or the beginning of it. For containers that are gone and whose runtime did not call
-    DEL; what is done is a DEL.
+    CONTAINER is the container's id, or the beginning of it. Use it for a container that is gone and whose
+    runtime did not call DEL: it runs that DEL.
     """
-    found = release.find(Ledger(), container, ifname) if container else []  # "" begins every id
+    found = release.find(Ledger(), container, ifname) if container else []  # every id begins with ""
     if not found:
         raise click.ClickException(f"{container}: no such container holds anything")
     if len({held.key.container_id for held in found}) > 1:

@@ -1,6 +1,6 @@
-"""The configuration of a network: JSON in, an Attachment out. Touches nothing.
+"""The configuration of a network: JSON in, an Attachment out. Has no side effects.
 
-Keys and defaults are in docs/configuration.md. Every problem of a configuration is reported at once.
+Keys and defaults are in docs/configuration.md. All problems of a configuration are reported at once.
 """
 
 import re
@@ -39,7 +39,7 @@ _QUEUE_MAX = 0xFFFFFFFF
 
 
 class Schema(TypedDict, total=False):
-    """The keys of a network, beside those that every plugin has."""
+    """The keys of a network, in addition to those of every plugin."""
 
     driver: Literal["macvlan", "ipvlan"]
     parent: str
@@ -113,7 +113,7 @@ def parse(call: Call, warn: Callable[[str], None]) -> Attachment:
 
 def _check_host_access(claim: Claim) -> None:
     """Raise UnsupportedField for a mode whose pods cannot reach their host."""
-    from cni_vlan import host_access  # few networks need it, and each start of a plugin counts
+    from cni_vlan import host_access  # few networks need it, and an import slows every start
 
     reason = host_access.impossible(claim)
     if reason:
@@ -143,7 +143,7 @@ def _host_route_problem(text: str) -> str:
 
 
 def _claim(conf: Schema, problems: list[str]) -> Claim:
-    """Return driver, mode and flag; what does not fit together is a problem."""
+    """Return driver, mode and flag; a combination that does not fit is a problem."""
     flag = conf.get("flag") or conf.get("ipvlan_flag", "")
     ipvlan_mode = conf.get("ipvlan_mode", "")
     mode = conf.get("mode") or ipvlan_mode or conf.get("macvlan_mode", "")
@@ -184,7 +184,7 @@ def _parent(conf: Schema, call: Call, driver: str, problems: list[str]) -> Paren
 
 
 def _level_problems(level: Parent) -> list[str]:
-    """Return the problems that no node can solve: a VLAN id out of range, a name too long."""
+    """Return the problems that hold on any node: a VLAN id out of range, a name too long."""
     if isinstance(level, Vlan):
         if level.vlan_id not in VLAN_IDS:
             return [f"vlan {level.vlan_id} on {level.uplink.name}: a VLAN id is 1 to 4094"]
@@ -194,7 +194,7 @@ def _level_problems(level: Parent) -> list[str]:
 
 
 def _chained_parent(call: Call, problems: list[str]) -> str:
-    """Return the interface of the plugin before us in a chain, as the reference ipvlan plugin does."""
+    """Return the interface of the previous plugin in a chain, as the reference ipvlan plugin does."""
     interfaces = section(call.conf.get("prevResult"), "interfaces")
     if call.command != "ADD" or not isinstance(interfaces, list):
         return ""
@@ -206,7 +206,7 @@ def _chained_parent(call: Call, problems: list[str]) -> str:
 
 
 def _mac(conf: Schema, call: Call, problems: list[str]) -> str:
-    """Return the MAC address asked for by the strongest of its four sources."""
+    """Return the requested MAC address, from the source of highest precedence that has one."""
     sources: tuple[tuple[str, Any], ...] = (
         ("runtimeConfig.mac", section(call.conf, "runtimeConfig", "mac")),
         ("CNI_ARGS MAC", call.args.get("MAC")),
@@ -214,7 +214,7 @@ def _mac(conf: Schema, call: Call, problems: list[str]) -> str:
         ("mac", conf.get("mac", "")),
     )
     where, given = next(((where, value) for where, value in sources if value), ("", ""))
-    digits = re.sub(r"[:.-]", "", str(given).lower())  # as Go's net.ParseMAC: 02-00-…, 0200.0000.0009
+    digits = re.sub(r"[:.-]", "", str(given).lower())  # forms of Go's net.ParseMAC: 02-00-…, 0200.0000.0009
     mac = ":".join(re.findall("..", digits)) if len(digits) == _MAC_DIGITS else str(given)
     if mac and not _MAC.fullmatch(mac):
         problems.append(f"{where} {given}: not a MAC address")
@@ -228,7 +228,7 @@ def _ipam(conf: Mapping[str, Any], timeout_s: float) -> Ipam | None:
 
 
 def _number_problems(conf: Schema) -> list[str]:
-    """Return the numbers that are out of their range."""
+    """Return a problem for each number that is out of range."""
     limits: Sequence[tuple[str, float, float, float]] = (
         ("mtu", conf.get("mtu", 0), 0, _MTU_MAX),
         ("bcqueuelen", conf.get("bcqueuelen", 0), 0, _QUEUE_MAX),

@@ -1,6 +1,6 @@
-"""Configurations of others in our words: `docker network inspect`, and the reference plugins. Pure.
+"""Conversion of other configurations into ours: `docker network inspect`, and the reference plugins. Pure.
 
-Each conversion returns a network list for a runtime, and notes: what a person has to know or do.
+Each conversion returns a network list for a runtime, and notes for the operator.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,14 @@ _USELESS = {
 
 
 class Converted(NamedTuple):
-    """A network list, and what to tell of it."""
+    """A network list, and notes on it for the operator."""
 
     network: dict[str, Any]
     notes: tuple[str, ...]
 
 
 def convert(document: object) -> list[Converted]:
-    """Convert what was read from a file; raises InvalidConfig if it is nothing that we know."""
+    """Convert a document read from a file; raises InvalidConfig for an unknown format."""
     if isinstance(document, list) and all(isinstance(item, dict) and "Driver" in item for item in document):
         return [_from_docker(network) for network in document]
     if isinstance(document, dict) and "Driver" in document:
@@ -82,7 +82,7 @@ def _subnet(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _containers(containers: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
-    """Return a note on the addresses that containers have now: a pod gets one only on request."""
+    """Return a note for each address that a container has now: a pod keeps it only on request."""
     return [
         f"container {container.get('Name')} has {address}: to keep it, ask for it by the capability ips"
         for container in containers.values()

@@ -1,4 +1,4 @@
-"""DEL and GC: lenient; they need no valid configuration and go on after every fault."""
+"""DEL and GC are lenient: they need no valid configuration and continue after every fault."""
 
 from cni_core import delegate, netfile
 from cni_core.call import Call, valid_attachments
@@ -22,7 +22,7 @@ _RECORDED = ("ipam", "ipamTimeout", "cniVersion")
 
 
 def delete(call: Call, context: Context) -> None:
-    """Detach: link, then lease, then parent; each whatever became of the one before.
+    """Detach: link, then lease, then parent; a failed step does not stop the next one.
 
     A lease that is given back over the link goes before it. The record of the attachment decides, not the
     configuration, which may have changed since ADD.
@@ -60,8 +60,9 @@ def delete(call: Call, context: Context) -> None:
 def _by_its_former_name(call: Call, ledger: Ledger) -> Call:
     """Return the call for the network that the attachment was made in, if that was renamed since.
 
-    Renamed: the file that named it has the call's name now. Another network of that name which is configured
-    still is left alone: this may be the DEL of an ADD that was refused since the interface is that network's.
+    A network was renamed if its name is no longer configured, and the call's name is. A network that is still
+    configured is left alone: this may be the DEL of an ADD that was refused because the interface belongs to
+    that network.
     """
     others = ledger.networks_of(call.key)
     if others:
@@ -73,9 +74,9 @@ def _by_its_former_name(call: Call, ledger: Ledger) -> Call:
 
 
 def _as_recorded(call: Call, record: AttachmentRecord | None) -> Call:
-    """Return a call with the IPAM section that the addresses came from, in the version of that time.
+    """Return a call with the IPAM section that the addresses came from, in the CNI version of the ADD.
 
-    An older IPAM plugin that knows no GC, and not its version, can still be asked for a DEL.
+    An older IPAM plugin that knows neither GC nor the CNI version of GC can still run a DEL.
     """
     if record is None or not record.conf:
         return call
@@ -100,7 +101,7 @@ def _close_host(entry: IndexEntry | None) -> None:
 
 
 def _bare(call: Call, entry: IndexEntry) -> AttachmentRecord:
-    """Return what is known of an attachment whose record was damaged."""
+    """Return a minimal record of an attachment whose own record was damaged."""
     name = shim_name(entry.parent) if entry.parent else ""
     return AttachmentRecord(call.key, call.network, entry.parent, shim=name)
 
@@ -118,13 +119,13 @@ def _ipam_type(call: Call) -> str:
 
 
 def _timeout_s(call: Call) -> float:
-    """Return the deadline for IPAM without validating the configuration."""
+    """Return the timeout for IPAM without validating the configuration."""
     value = call.conf.get("ipamTimeout")
     return value if isinstance(value, int | float) and 0 < value <= IPAM_TIMEOUT_MOST_S else IPAM_TIMEOUT_S
 
 
 def _delete_child(call: Call, context: Context) -> None:
-    """Delete the child if it is there and not another container's, who may have got the same sandbox path."""
+    """Delete the child if it exists and is ours: another container may have got the same sandbox path."""
     if not call.netns and context.sandbox_fd is None:
         return
     try:
@@ -141,8 +142,8 @@ def _delete_child(call: Call, context: Context) -> None:
 def _is_ours(link: Link, call: Call) -> bool:
     """Return whether a link is the child that our ADD made.
 
-    One without a mark is ours under its temporary name, or if a result that the runtime kept has it: one that
-    a reference plugin made, before the network's type was changed.
+    A link without a mark is ours under its temporary name, or if the result that the runtime kept lists it: a
+    reference plugin made that one, before the network's type was changed.
     """
     if link.kind not in {"macvlan", "ipvlan"}:
         return False
@@ -162,7 +163,7 @@ def _is_in_result(link: Link, call: Call) -> bool:
 
 
 def gc(call: Call, context: Context) -> None:
-    """Release the attachments of this network that are not in the valid list; no list is no information."""
+    """Release the attachments of this network that are not in the valid list; without a list, none."""
     valid = valid_attachments(call.conf)
     failures = Failures()
     if valid is not None:
@@ -184,7 +185,7 @@ def gc(call: Call, context: Context) -> None:
 
 
 def _collect(host: Host, call: Call, context: Context, failures: Failures) -> None:
-    """Release one attachment: its addresses too, if they came from elsewhere than GC looks."""
+    """Release one attachment; its addresses too, if they came from an IPAM section other than GC's."""
     entry = host.ledger.find(call.network, call.key)
     if entry is None:
         return

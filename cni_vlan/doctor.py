@@ -1,4 +1,4 @@
-"""Looking a node over: what works, what does not, and what to do about it. Changes nothing."""
+"""The doctor: examines a node, and gives advice on each problem. Changes nothing."""
 
 import os
 import socket
@@ -25,7 +25,7 @@ _KINDS = {"macvlan": "macvlan", "ipvlan": "ipvlan", "vlan": "8021q", "dummy": "d
 
 
 class Verdict(Enum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARN = "warn"
@@ -33,7 +33,7 @@ class Verdict(Enum):
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at; `advice` is what to do."""
+    """The outcome of one check, with advice for the operator."""
 
     verdict: Verdict
     subject: str
@@ -42,7 +42,7 @@ class Finding(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What is looked at."""
+    """The node under examination."""
 
     rtnl: Rtnl
     node: NodeState
@@ -51,18 +51,18 @@ class Subject(NamedTuple):
 
     @property
     def wanted(self) -> list[Attachment]:
-        """What the valid files ask for."""
+        """The attachments that the valid files describe."""
         return [attachment for file in self.files for attachment in file.attachments]
 
 
 def examine(subject: Subject) -> list[Finding]:
-    """Return the findings, in the order in which things depend on each other."""
+    """Return the findings, causes before their consequences."""
     checks = (kernel, configurations, uplinks, sharing, parents, pools, sandboxes, agent)
     return [finding for check in checks for finding in check(subject)]
 
 
 def kernel(subject: Subject) -> Iterator[Finding]:
-    """Look whether the kernel has each link kind; one that no network needs is only worth a warning."""
+    """Check that the kernel supports each link kind; a kind that no network needs is only a warning."""
     needed = {kind for attachment in subject.wanted for kind in _kinds(attachment)}
     missing = [kind for kind in _KINDS if not subject.rtnl.supports(kind)]
     there = [kind for kind in _KINDS if kind not in missing]
@@ -98,7 +98,7 @@ def configurations(subject: Subject) -> Iterator[Finding]:
 
 
 def uplinks(subject: Subject) -> Iterator[Finding]:
-    """Look whether pods could be attached now."""
+    """Check that pods can be attached now."""
     for attachment in subject.wanted:
         trouble = uplink_trouble(attachment, subject.rtnl)
         if trouble is None:
@@ -134,7 +134,7 @@ def pools(subject: Subject) -> Iterator[Finding]:
 
 
 def sharing(subject: Subject) -> Iterator[Finding]:
-    """Find networks that cannot have pods on one parent at once, by their files or by the pods that run."""
+    """Find networks that cannot share a parent, judged by their files or by the running pods."""
     advice = "use the same mode, or another VLAN"
     for one, other in combinations(subject.wanted, 2):
         reason = guards.sharing_conflict(one.claim, other.claim)
@@ -148,7 +148,7 @@ def sharing(subject: Subject) -> Iterator[Finding]:
         if record is None or record.claim is None or not subject.node.on(parent):
             continue
         reason = guards.sharing_conflict(attachment.claim, record.claim)
-        passthru = record.claim.mode == "passthru" == attachment.claim.mode  # its one pod may be ours
+        passthru = record.claim.mode == "passthru" == attachment.claim.mode  # that one pod may be ours
         if reason and not passthru:
             text = f"pods use it as {record.claim.describe()}, {attachment.network} asks for"
             text += f" {attachment.claim.describe()}: {reason}"
@@ -179,7 +179,7 @@ def parents(subject: Subject) -> Iterator[Finding]:
 
 
 def sandboxes(subject: Subject) -> Iterator[Finding]:
-    """Find what containers hold whose network namespace is gone: the runtime called no DEL."""
+    """Find what is left of containers whose network namespace is gone: the runtime called no DEL."""
     node = subject.node
     sandbox_paths = {(record.network, record.key): record.sandbox for record in node.attachments}
     held = {
@@ -198,20 +198,20 @@ def sandboxes(subject: Subject) -> Iterator[Finding]:
 
 
 def _releasing(node: NodeState, network: str, key: AttachmentKey) -> str:
-    """Return the command that releases what a container holds."""
+    """Return the command that releases a container's attachment or lease."""
     if any((record.network, record.key) == (network, key) for record in node.attachments):
         return f"cni-vlan release {key.container_id} {key.ifname}"
     return f"cni-ipam release {node.leases[network, key][0].partition('/')[0]}"
 
 
 def _is_gone(network: str, key: AttachmentKey, sandbox: str) -> bool:
-    """Return whether a recorded namespace is gone; libcni's record counts where ours is of version 1."""
+    """Return whether a recorded namespace is gone; a record of version 1 has none, so libcni's counts."""
     path = sandbox or libcni.sandbox_of(network, key.container_id, key.ifname)
     return bool(path) and not os.path.exists(str(path))
 
 
 def agent(subject: Subject) -> Iterator[Finding]:
-    """Look whether the agent answers."""
+    """Check that the agent accepts connections."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(5)
         try:
@@ -224,7 +224,7 @@ def agent(subject: Subject) -> Iterator[Finding]:
 
 
 def _starting_the_agent() -> str:
-    """Return the advice for a node without an agent, by what is installed on it."""
+    """Return the advice for a node without an agent, which depends on the installation."""
     if any(os.path.exists(f"{place}/{_UNIT}") for place in _UNIT_PLACES):
         return f"systemctl enable --now {_UNIT}"
     return "look at the pod of its DaemonSet, or install the package: docs/quickstart.md"

@@ -1,4 +1,4 @@
-"""What the verbs of cni-vlan tell those who subscribe."""
+"""The events that the verbs of cni-vlan emit."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from cni_core.call import AttachmentKey
 
 
 class Attached(NamedTuple):
-    """A pod has an interface. Addresses in CIDR form, each to be announced `announce` times."""
+    """A pod has got its interface. Addresses are in CIDR form; each is announced `announce` times."""
 
     key: AttachmentKey
     network: str
@@ -16,7 +16,7 @@ class Attached(NamedTuple):
 
 
 class Detached(NamedTuple):
-    """A pod's interface is gone, or was never there."""
+    """A pod's interface is gone, or never existed."""
 
     key: AttachmentKey
     network: str

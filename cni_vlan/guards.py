@@ -1,6 +1,6 @@
-"""What may share a parent, and what a parent's name has to stand for. Pure: decides on observed values.
+"""The rules for sharing a parent, and for the link that has its name. Pure: decides on observed values.
 
-The kernel's own answers to these are a bare EBUSY or EINVAL, or none at all: an ipvlan with another mode
+The kernel itself answers a breach with a bare EBUSY or EINVAL, or not at all: an ipvlan with another mode
 changes every ipvlan on that parent (ipvlan_set_port_mode, drivers/net/ipvlan).
 """
 
@@ -36,7 +36,7 @@ def check_is_isolated(parent: Isolated, link: Link) -> None:
 
 
 def check_is_vlan(parent: Vlan, link: Link, uplink: Link | None) -> None:
-    """Raise ParentConflict unless a link is the VLAN that its name has to stand for."""
+    """Raise ParentConflict unless a link is the VLAN that is wanted under its name."""
     right_protocol = parent.any_protocol or link.vlan_protocol == parent.protocol
     if not (right_protocol and link.vlan_id == parent.vlan_id and _is_vlan_on(uplink, link)):
         wanted = f"vlan {parent.vlan_id} {parent.protocol} on {parent.uplink.name}"
@@ -44,26 +44,26 @@ def check_is_vlan(parent: Vlan, link: Link, uplink: Link | None) -> None:
 
 
 def is_same_vlan(vlan: CreateVlan, link: Link) -> bool:
-    """Return whether a link is the VLAN that was to be created, under whatever name."""
+    """Return whether a link is the VLAN that was to be created, under any name."""
     same = (link.vlan_id, link.vlan_protocol) == (vlan.vlan_id, vlan.protocol)
     return same and _is_vlan_on(vlan.uplink, link)
 
 
 def _is_vlan_on(uplink: Link | None, link: Link) -> bool:
-    """Return whether a link is a VLAN on another; an index of another namespace says nothing."""
+    """Return whether a link is a VLAN on the uplink; an index from another namespace proves nothing."""
     on_it = uplink is not None and not link.parent_elsewhere and link.parent_index == uplink.ifindex
     return link.kind == "vlan" and on_it
 
 
 def describe_link(link: Link) -> str:
-    """Return words for what was found."""
+    """Return a link in words, for a message."""
     if link.kind == "vlan":
         return f"vlan {link.vlan_id} {link.vlan_protocol} on interface number {link.parent_index}"
     return f"a {link.kind or 'physical'} interface"
 
 
 def check_up(link: Link, network: str) -> None:
-    """Raise UplinkDown for a link that is not ours to bring up."""
+    """Raise UplinkDown if a link is down that is not ours to bring up."""
     if not link.up:
         raise UplinkDown(
             f"attach to network {network}: interface {link.name} is down",
@@ -72,7 +72,7 @@ def check_up(link: Link, network: str) -> None:
 
 
 def check_mtu(attachment: Attachment, base: Link) -> None:
-    """Raise InvalidConfig for an MTU over that of the interface below; the kernel lets ipvlan pass."""
+    """Raise InvalidConfig for an MTU above that of the interface below; the kernel accepts it for ipvlan."""
     if attachment.mtu > base.mtu:
         raise InvalidConfig(
             f"mtu {attachment.mtu} of network {attachment.network}: must be at most {base.mtu},"

@@ -1,9 +1,9 @@
-"""A way between pods and their own node, which the kernel keeps apart on a parent. Pure.
+"""Host access: the path between pods and their own node, which the kernel keeps apart on a parent. Pure.
 
-One link for each parent in the host's namespace, the shim, is the host's end: a macvlan or ipvlan beside the
-pods' own. It has the same link-local addresses on every node and asks for no neighbour, so that the wire sees
-next to nothing of it. The host has a route to each pod through the shim; in L2 modes the pod has routes to
-the node's addresses, and to what the host translates (Services), through the shim too.
+The host's end is the shim: one link for each parent in the host's namespace, a macvlan or ipvlan beside the
+pods' own. It has the same link-local addresses on every node and asks for no neighbour, so almost none of its
+traffic reaches the wire. The host has a route to each pod through the shim. In L2 modes the pod has routes
+through the shim too: to the node's addresses, and to the addresses that the host translates (Services).
 """
 
 import hashlib
@@ -50,7 +50,7 @@ def impossible(claim: Claim) -> str:
 
 
 def shim_alias(parent: str) -> str:
-    """Return the text that marks the shim on a parent as ours."""
+    """Return the alias that marks the shim on a parent as ours."""
     return f"{ALIAS} shim: host access on {parent}"
 
 
@@ -60,7 +60,7 @@ def is_shim(link: Link) -> bool:
 
 
 class Action(Enum):
-    """What is done for the shim of a parent."""
+    """The action for the shim of a parent."""
 
     USE = "use our link, as it is"
     CREATE = "create the link and mark it"
@@ -68,10 +68,10 @@ class Action(Enum):
 
 
 def decide(link: Link | None, parent: Link, claim: Claim, *, half_made: bool) -> Action:
-    """Return what is to be done for the shim of a parent; raises ParentConflict for a link of its name.
+    """Return the action for the shim of a parent; raises ParentConflict if a foreign link has its name.
 
-    `half_made`: an ADD that was killed may have created the link, and not marked it, or not given it its
-    routes. One that was set down has lost its routes and neighbours.
+    `half_made`: a killed ADD may have created the link without its mark or its routes. A link that was set
+    down has lost its routes and neighbours.
     """
     if link is None:
         return Action.CREATE
@@ -87,9 +87,10 @@ def decide(link: Link | None, parent: Link, claim: Claim, *, half_made: bool) ->
 
 
 def create(parent: Link, claim: Claim) -> CreateChild:
-    """Return the creation of the shim.
+    """Return the operation that creates the shim.
 
-    A macvlan's MAC address is made of its parent's, so that pods find a shim again that was removed by hand.
+    A macvlan's MAC address is derived from its parent's: when a shim that was removed by hand is created
+    again, the pods find it.
     """
     digits = hashlib.sha256(f"{parent.mac} {parent.name}".encode()).hexdigest()[:10]
     mac = ":".join(["0a", *(digits[at : at + 2] for at in range(0, 10, 2))])
@@ -100,7 +101,7 @@ def create(parent: Link, claim: Claim) -> CreateChild:
 
 
 def loosen(parent: Link, claim: Claim) -> list[Operation]:
-    """Return what lets the pods' packets to the node pass the validation on a parent of ours."""
+    """Return the operations that let pods' packets to the node pass source validation on a parent of ours."""
     if not _comes_by_the_parent(claim):
         return []
     loose = SetSysctl(parent.name, "rp_filter", str(_LOOSE), needed=True, family=Family.IPV4)
@@ -108,29 +109,29 @@ def loosen(parent: Link, claim: Claim) -> list[Operation]:
 
 
 def prepare(shim: Link, parent: str) -> list[Operation]:
-    """Return what makes a new link the shim."""
-    # It makes no link-local address of its own (addr_gen_mode 1), for which it would speak on the wire.
+    """Return the operations that turn a new link into the shim."""
+    # It generates no link-local address (addr_gen_mode 1), which would cause traffic on the wire.
     found: list[Operation] = [SetSysctl(shim.name, key, value) for key, value in _SILENT]
-    # ARP is turned off once it is up, since ipvlan_open turns it on in L2.
+    # ARP is turned off once the link is up, since ipvlan_open turns it on in L2.
     found += [SetUp(shim.ifindex, shim.name), SetUp(shim.ifindex, shim.name, arp=False)]
     found.append(AddAddress(shim.ifindex, shim.name, f"{GATEWAY[Family.IPV4]}/32", _SCOPE_LINK, bare=True))
-    # The mark goes last: a link without it is not whole. Nor is one with it, while its routes are to come.
+    # The mark comes last: a link without it is incomplete. A link with it may still lack its routes.
     found.append(SetAlias(shim.ifindex, shim.name, shim_alias(parent)))
     return found
 
 
 def _comes_by_the_parent(claim: Claim) -> bool:
-    """Return whether what a pod sends to its node comes to the host by the parent.
+    """Return whether a pod's packets to its node enter the host through the parent.
 
-    An ipvlan in L2 hands there what no child has the address of, and source validation sees that the way back
-    is through the shim. Loose validation lets it pass, but only on an interface that has an address
-    (__fib_validate_source, net/ipv4/fib_frontend.c).
+    An ipvlan in L2 hands a packet to the parent if no child has its destination address. Source validation
+    there sees that the way back is through the shim. Loose validation lets the packet pass, but only on an
+    interface that has an address (__fib_validate_source, net/ipv4/fib_frontend.c).
     """
     return (claim.driver, claim.mode) == ("ipvlan", "l2")
 
 
 def own_ipv6(shim: Link) -> list[Operation]:
-    """Return the shim's IPv6 address, which a host without IPv6 refuses."""
+    """Return the operations for the shim's IPv6 address, which a host without IPv6 refuses."""
     address = AddAddress(shim.ifindex, shim.name, f"{GATEWAY[Family.IPV6]}/128", _SCOPE_LINK, bare=True)
     return [SetSysctl(shim.name, "disable_ipv6", "0"), address]
 
@@ -152,9 +153,10 @@ def filtered(claim: Claim, parent: str, filters: Collection[str], *, has_address
 
 
 def node_addresses(addresses: Sequence[HostAddress], links: Sequence[Link]) -> tuple[HostAddress, ...]:
-    """Return the addresses that a node is reached by.
+    """Return the addresses by which a node is reached.
 
-    Not those of dummies, which stand for what is elsewhere: kube-proxy's IPVS mode has each Service there.
+    Addresses of dummies are left out, since they stand for destinations elsewhere: kube-proxy's IPVS mode
+    puts each Service there.
     """
     dummies = {link.ifindex for link in links if link.kind == "dummy"}
     return tuple(a for a in addresses if a.scope == 0 and not a.fleeting and a.ifindex not in dummies)
@@ -163,11 +165,11 @@ def node_addresses(addresses: Sequence[HostAddress], links: Sequence[Link]) -> t
 def carried(
     shim: Link, claim: Claim, node: Sequence[HostAddress], addresses: Sequence[HostAddress]
 ) -> list[AddAddress]:
-    """Return the node's IPv4 addresses that the shim has to have too, of all that the host has.
+    """Return the additions to the shim of the node's IPv4 addresses; `addresses` are all of the host's.
 
-    An ipvlan in L3 looks for the destination among the children of the parent, then routes it out of the
-    parent, never to the host. What the parent itself carries works without; and the node's own network would
-    break, for what comes for that address would be the shim's.
+    An ipvlan in L3 looks for the destination among the children of the parent, then routes the packet out of
+    the parent, never to the host. The parent's own addresses work without this. Adding them would break the
+    node's own network, since packets to them would then go to the shim.
     """
     if claim.mode not in {"l3", "l3s"}:
         return []
@@ -183,7 +185,7 @@ def _is_carried(address: HostAddress, shim: Link) -> bool:
 def outdated(
     shim: Link, node: Sequence[HostAddress], addresses: Sequence[HostAddress]
 ) -> list[DeleteAddress]:
-    """Return what the shim carries and the node has no more: another node may have it by now."""
+    """Return the removal of addresses that the node no longer has: another node may have them by now."""
     kept = {a.ip for a in node if _is_carried(a, shim)}
     return [
         DeleteAddress(shim.ifindex, shim.name, a.address)
@@ -193,16 +195,16 @@ def outdated(
 
 
 def is_second(child: Link, routes: Sequence[RouteEntry]) -> bool:
-    """Return whether the way of a pod to its node is that of another interface, by its default route.
+    """Return whether a pod reaches its node through another interface, the one with its default route.
 
-    Then only what is asked for by `hostRoutes` goes through this one: what the node sends to the first would
-    otherwise be answered here, and be dropped, or pass by the first network's rules.
+    Then only `hostRoutes` go through this one. Otherwise the pod would answer through this interface what the
+    node sends to the first, and the answers would be dropped, or bypass the first network's rules.
     """
     return any(route.oif != child.ifindex and ip_network(route.dst).prefixlen == 0 for route in routes)
 
 
 def taken_by(child: Link, routes: Sequence[RouteEntry]) -> int:
-    """Return the number of another interface of the pod that has host access, 0 if there is none."""
+    """Return the index of another interface of the pod that has host access, 0 if there is none."""
     gateway = f"{GATEWAY[Family.IPV4]}/32"
     return next((route.oif for route in routes if route.dst == gateway and route.oif != child.ifindex), 0)
 
@@ -210,7 +212,7 @@ def taken_by(child: Link, routes: Sequence[RouteEntry]) -> int:
 def in_pod(
     attachment: Attachment, child: Link, shim: Link, families: Collection[Family], node: Sequence[HostAddress]
 ) -> list[Operation]:
-    """Return the pod's routes to its node and to what the host translates; in L3 the device is the way."""
+    """Return the pod's neighbours and routes to its node and `hostRoutes`; in L3 the device route does."""
     if attachment.layer3:
         return []
     found: list[Operation] = []
@@ -251,7 +253,7 @@ def out_of_host(shim: Link, addresses: Sequence[str]) -> list[DeleteRoute | Dele
 def mismatches(
     name: str, shim: Link | None, addresses: Sequence[str], routes: Sequence[RouteEntry]
 ) -> list[str]:
-    """Return what is wrong with the host's way to a pod; `name` is the shim's."""
+    """Return the faults of the host's path to a pod; `name` is the shim's."""
     if shim is None:
         return [f"{name} is missing: the host does not reach the pod"]
     found = [] if shim.up else [f"{name} is down: the host does not reach the pod"]

@@ -4,13 +4,13 @@
     parents/<parent>/users/<key>       JSON: an attachment's record; the key is `<container id>:<interface>`
     parents/<parent>/vlans/<name>      empty, one for each VLAN parent of ours that stands on this one
     parents/<parent>/macs/<mac>        the key of the attachment that asked for this MAC address
-    parents/<parent>/shim              there from before the shim is created until it is marked
+    parents/<parent>/shim              exists from before the shim is created until it is complete
     parents/<parent>/shim:<key>        empty, one for each attachment that the host reaches through the shim
     networks/<network>/<key>           symbolic link to the attachment's record
     locks/<parent>                     held for every change below parents/<parent>
 
-The fields of the documents are in cni_vlan.records. What an earlier boot wrote is void, and read as absent:
-its links and sandboxes are gone with it.
+The fields of the documents are in cni_vlan.records. A record of an earlier boot is void, and read as absent:
+the links and sandboxes of that boot are gone.
 """
 
 import contextlib
@@ -34,9 +34,9 @@ _LINK_PARTS = len(["..", "..", "parents", "<parent>", "users", "<key>"])
 
 
 class IndexEntry(NamedTuple):
-    """What the index of a network says of an attachment: its parent, and its record if there is one.
+    """An attachment in a network's index: its parent, and its record if there is one.
 
-    The parent is "" in an entry that was damaged.
+    The parent is "" in a damaged entry.
     """
 
     parent: str
@@ -51,11 +51,11 @@ class Ledger:
         self._boot = boot_id()
 
     def _path(self, *parts: str) -> str:
-        return "/".join((self._root, *parts))  # os.path.join takes ten times as long, thirty times in a call
+        return "/".join((self._root, *parts))  # os.path.join takes ten times as long, and a call needs thirty
 
     @contextlib.contextmanager
     def locks(self) -> Iterator[Locks]:
-        """Hold locks of parents until the end of the block."""
+        """Hold the locks of parents until the end of the block."""
         statefile.make_directory(self._path("locks"))
         held = Locks(self._root)
         try:
@@ -68,12 +68,12 @@ class Ledger:
         path = self._path("parents", name, "state")
         document = statefile.read_json(path)
         if document is None:
-            # Damaged. Whether the link is ours, its mark tells: no other is removed.
+            # Damaged. The link's mark tells whether it is ours: no other link is removed.
             return ParentRecord(name, OURS) if os.path.exists(path) else None
         return records.parse_parent_record(name, document, self._boot)
 
     def write_parent(self, record: ParentRecord) -> None:
-        """Record a parent under its lock; what an earlier boot left of it is removed first."""
+        """Record a parent under its lock; its records of an earlier boot are removed first."""
         directory = self._path("parents", record.name)
         if not statefile.make_directory(directory) and self.parent(record.name) is None:
             self.forget_parent(record.name)
@@ -82,7 +82,7 @@ class Ledger:
         statefile.write_file(f"{directory}/state", json.dumps(document) + "\n")
 
     def forget_parent(self, name: str) -> None:
-        """Remove all that is recorded of a parent, under its lock."""
+        """Remove all records of a parent, under its lock."""
         directory = self._path("parents", name)
         entries = set(statefile.list_directory(directory))
         for part in sorted(entries & {"users", "vlans", "macs"}):
@@ -93,14 +93,14 @@ class Ledger:
         statefile.remove_directory(directory)
 
     def enter_index(self, key: AttachmentKey, network: str, parent: str) -> None:
-        """List an attachment in its network's index: from here on a DEL finds what there is of it."""
+        """List an attachment in its network's index: from now on a DEL finds it, however incomplete."""
         name = statefile.file_name(key.text)
         index = self._path("networks", network)
         for attempt in range(_ATTEMPTS):
             statefile.make_directory(index)
             try:
                 self._link(f"{index}/{name}", f"../../parents/{parent}/users/{name}")
-            except IoFailure:  # removed in between, as empty, with the network's last attachment
+            except IoFailure:  # removed meanwhile, empty, with the network's last attachment
                 if os.path.isdir(index) or attempt + 1 == _ATTEMPTS:
                     raise
             else:
@@ -117,7 +117,7 @@ class Ledger:
             raise IoFailure(f"write {path}: {error.strerror}") from error
 
     def enter(self, record: AttachmentRecord) -> None:
-        """Record an attachment under its parent's lock; the parent's record exists, and so does its entry."""
+        """Record an attachment under its parent's lock, after the parent's record and the index entry."""
         users = self._path("parents", record.parent, "users")
         statefile.make_directory(users)
         statefile.write_file(self._record_path(record), self._text(record))
@@ -129,12 +129,12 @@ class Ledger:
             statefile.write_file(f"{macs}/{record.mac}", record.key.text + "\n")
 
     def complete(self, record: AttachmentRecord) -> None:
-        """Replace the record of an attachment, which its own ADD alone does, without its parent's lock.
+        """Replace the record of an attachment; its ADD does so without the parent's lock.
 
-        The temporary file is not among the users: one that a kill leaves there would count as a pod.
+        The temporary file is not in users/: a file that a kill left there would count as a pod.
         """
         path = self._record_path(record)
-        if not os.path.exists(path):  # the runtime was gone, and its GC came before the end of its ADD
+        if not os.path.exists(path):  # the runtime had died, and its GC came before the end of its ADD
             raise TryAgainLater(f"attach {record.key.text}: it was collected meanwhile")
         statefile.write_file(path, self._text(record), temporary=self._temporary(record))
 
@@ -157,14 +157,14 @@ class Ledger:
         if record.shim:
             statefile.remove_file(self._shim_path(record))
         statefile.remove_file(self._record_path(record))
-        if not record.result:  # its ADD did not come to the end, and may have been killed in complete()
+        if not record.result:  # its ADD did not finish, and may have been killed in complete()
             statefile.remove_file(self._temporary(record))
 
     def forget_key(self, network: str, key: AttachmentKey) -> None:
         """Remove the entry of an attachment in its network's index.
 
-        The last step of a release: while the entry is there, a release that was killed half-way is done
-        again.
+        This is the last step of a release: while the entry exists, a release that was killed half-way is
+        repeated.
         """
         statefile.remove_file(self._path("networks", network, statefile.file_name(key.text)))
         statefile.remove_directory(self._path("networks", network))
@@ -196,17 +196,17 @@ class Ledger:
                 yield record
 
     def parents(self) -> list[str]:
-        """Return the name of every parent, those of an earlier boot too."""
+        """Return the name of every parent, including those of an earlier boot."""
         return sorted(statefile.list_directory(self._path("parents")))
 
     def keys(self, network: str) -> Iterator[AttachmentKey]:
-        """Yield the key of every attachment of a network, void ones too."""
+        """Yield the key of every attachment of a network, including void ones."""
         for name in statefile.list_directory(self._path("networks", network)):
             document = statefile.read_json(self._path("networks", network, name)) or {}
             yield AttachmentKey.parse(str(document.get("key", name)))
 
     def networks(self) -> list[str]:
-        """Return the name of every network that has attachments, void ones too."""
+        """Return the name of every network that has attachments, including void ones."""
         return sorted(statefile.list_directory(self._path("networks")))
 
     def networks_of(self, key: AttachmentKey) -> list[str]:
@@ -215,7 +215,7 @@ class Ledger:
         return [network for network, entry in found if entry is not None and entry.record is not None]
 
     def has_users(self, parent: str) -> bool:
-        """Return whether a parent carries any attachment, at a cost that does not grow with them."""
+        """Return whether a parent carries any attachment, at a cost that does not grow with their number."""
         return self._occupied(parent, "users")
 
     def has_vlans(self, parent: str) -> bool:
@@ -223,7 +223,7 @@ class Ledger:
         return self._occupied(parent, "vlans")
 
     def needs_shim(self, parent: str) -> bool:
-        """Return whether the host reaches any attachment of a parent."""
+        """Return whether any attachment of a parent has host access."""
         names = statefile.list_directory(self._path("parents", parent))
         return any(name.startswith("shim:") for name in names)
 
@@ -232,11 +232,11 @@ class Ledger:
         statefile.write_file(self._path("parents", parent, "shim"), "")
 
     def finish_shim(self, parent: str) -> None:
-        """Record that the shim of a parent is marked as ours, or gone."""
+        """Record that the shim of a parent is complete, or gone."""
         statefile.remove_file(self._path("parents", parent, "shim"))
 
     def is_shim_begun(self, parent: str) -> bool:
-        """Return whether a shim may be there that is not marked yet."""
+        """Return whether an incomplete shim may exist."""
         return os.path.exists(self._path("parents", parent, "shim"))
 
     def _occupied(self, parent: str, part: str) -> bool:
@@ -258,12 +258,12 @@ class Ledger:
         statefile.write_file(f"{directory}/{vlan}", "")
 
     def leave_vlan(self, uplink: str, vlan: str) -> None:
-        """Remove that record."""
+        """Remove the record of a VLAN parent that stands on an uplink."""
         statefile.remove_file(self._path("parents", uplink, "vlans", vlan))
 
     def check_writable(self) -> None:
         """Raise IoFailure if the ledger cannot be written."""
         statefile.make_directory(self._root)
-        probe = self._path(f".probe.{threading.get_native_id()}")  # no lock is held, and two may ask
+        probe = self._path(f".probe.{threading.get_native_id()}")  # no lock is held, and two threads may ask
         statefile.write_file(probe, "", temporary=f"{probe}.new")
         statefile.remove_file(probe)

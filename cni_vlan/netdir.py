@@ -1,4 +1,4 @@
-"""The networks that are configured on a node, and what is wrong with their files."""
+"""The networks that are configured on a node, and the problems of their files."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ Parsers = Mapping[str, Parser]
 
 
 class NetworkFile(NamedTuple):
-    """A file, the attachments that its plugins ask for, and what is to be said of it."""
+    """A file, the attachments that its plugins describe, its problems and its warnings."""
 
     path: str
     attachments: tuple[Attachment, ...] = ()
@@ -25,7 +25,7 @@ class NetworkFile(NamedTuple):
 
 
 def read_directory(directory: str, ipam: Parsers) -> Iterator[NetworkFile]:
-    """Yield the files in a directory that are ours to judge: with a plugin of ours in them, or unreadable."""
+    """Yield the files in a directory that contain a plugin of ours or cannot be read."""
     for path in netfile.files(directory):
         found = read(path, ipam)
         if found.problems or found.attachments:
@@ -45,7 +45,7 @@ def read(path: str, ipam: Parsers) -> NetworkFile:
 
 
 def _ignore(_warning: str) -> None:
-    """Warnings were gathered before."""
+    """Drop a warning that was gathered before."""
 
 
 def _problems(conf: dict[str, Any], ipam: Parsers, warnings: list[str]) -> Iterator[str]:
@@ -57,7 +57,7 @@ def _problems(conf: dict[str, Any], ipam: Parsers, warnings: list[str]) -> Itera
 
 
 def _ipam_parser(conf: Mapping[str, object], ipam: Parsers) -> Sequence[Parser]:
-    """Return the parser of the IPAM section, if that plugin is ours."""
+    """Return the parser of the IPAM section, if the IPAM plugin is ours."""
     section = conf.get("ipam")
     kind = section.get("type") if isinstance(section, dict) else None
     return [ipam[kind]] if isinstance(kind, str) and kind in ipam else []

@@ -1,4 +1,4 @@
-"""The state of a node as one value: links, records and leases; what operators see is a view of it."""
+"""The state of a node as one value: links, records and leases; and the views of it for operators."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ _NONE: Leases = {}
 
 
 class PoolUse(NamedTuple):
-    """How full a subnet of a pool is, in addresses that may be given."""
+    """The use of a subnet of a pool, counted in addresses that may be leased."""
 
     name: str
     subnet: str
@@ -24,7 +24,7 @@ class PoolUse(NamedTuple):
 
 
 class NodeState(NamedTuple):
-    """What is there and what is recorded, in this boot."""
+    """The links that exist, and the records and leases of this boot."""
 
     links: Mapping[str, Link]
     parents: Mapping[str, ParentRecord]
@@ -33,12 +33,12 @@ class NodeState(NamedTuple):
     pools: tuple[PoolUse, ...] = ()
 
     def on(self, parent: str) -> list[AttachmentRecord]:
-        """Return the attachments on a parent, by pod and key."""
+        """Return the attachments on a parent, sorted by pod and key."""
         found = [record for record in self.attachments if record.parent == parent]
         return sorted(found, key=lambda record: (record.pod, record.key))
 
     def carries_vlans(self, parent: str) -> bool:
-        """Return whether a parent of ours stands on a parent."""
+        """Return whether another recorded parent is stacked on this one."""
         return any(record.uplink == parent for record in self.parents.values())
 
     def shim(self, parent: str) -> str:
@@ -46,14 +46,14 @@ class NodeState(NamedTuple):
         return next((record.shim for record in self.on(parent) if record.shim), "")
 
     def addresses(self, record: AttachmentRecord) -> tuple[str, ...]:
-        """Return the addresses of an attachment, as leased or else as recorded."""
+        """Return the addresses of an attachment: the leased ones, else the recorded ones."""
         return self.leases.get((record.network, record.key), record.addresses)
 
 
 def read_node(
     rtnl: Rtnl, ledger: Ledger, leases: Leases = _NONE, pools: tuple[PoolUse, ...] = ()
 ) -> NodeState:
-    """Read the state of this node; without locks, so it may be that of a moment in the middle of a call."""
+    """Read the state of this node, without locks: a call may be half-way through its changes."""
     parents = [record for name in ledger.parents() if (record := ledger.parent(name)) is not None]
     return NodeState(
         {link.name: link for link in rtnl.links()},
@@ -65,7 +65,7 @@ def read_node(
 
 
 class Pod(NamedTuple):
-    """One interface of one pod, as it is shown."""
+    """One interface of one pod, as operators see it."""
 
     container_id: str
     ifname: str
@@ -74,7 +74,7 @@ class Pod(NamedTuple):
 
 
 class ParentUse(NamedTuple):
-    """A parent and, by network, the pods on it, as they are shown; `shim` is "" without host access."""
+    """A parent with its pods by network, as operators see it; `shim` is "" without host access."""
 
     name: str
     uplink: str

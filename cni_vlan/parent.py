@@ -1,7 +1,7 @@
-"""Taking and releasing parents: observe the chain of links, decide, act; and record who uses what.
+"""Taking and releasing parents: observe the chain of links, decide, act; and record the users.
 
-What is about to be created is recorded first, as CREATING, so that whatever instruction a process is killed
-at, the next one knows whose a link is: one without a mark is ours only while the record says CREATING.
+A link is recorded as CREATING before it is created. So at whatever instruction a process is killed, the next
+one knows whose a link is: a link without a mark is ours only while its record says CREATING.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ from cni_vlan.records import CREATING, FOUND, OURS, AttachmentRecord, ParentReco
 
 
 class Host(NamedTuple):
-    """Where parents live: the host's namespace and the ledger."""
+    """The place of parents: the host's namespace and the ledger."""
 
     rtnl: Rtnl
     ledger: Ledger
 
 
 def take(host: Host, attachment: Attachment, record: AttachmentRecord) -> Link:
-    """Return the parent's link, created if it has to be, with the attachment recorded as its user.
+    """Return the parent's link, created if needed, with the attachment recorded as its user.
 
     Raises UplinkMissing, UplinkDown, ParentConflict or InvalidConfig before anything is changed.
     """
@@ -40,7 +40,7 @@ def take(host: Host, attachment: Attachment, record: AttachmentRecord) -> Link:
         raise DuplicateAttachment(f"{what}: it is attached already, on {before.parent}")
     with ledger.locks() as held:
         held.hold(wanted.name)
-        with waiting.unwatched():  # the rest is quick, and is not left half-way
+        with waiting.unwatched():  # the rest is quick, and must not stop half-way
             for level in reversed(levels(wanted)[:-1]):
                 if isinstance(level, Vlan):
                     held.hold(level.name)
@@ -56,11 +56,11 @@ def take(host: Host, attachment: Attachment, record: AttachmentRecord) -> Link:
                 link = _act(host, attachment, steps, record_before)
                 ledger.enter(record)
                 if record.shim:
-                    from cni_vlan import shim  # few networks need it, and each start of a plugin counts
+                    from cni_vlan import shim  # few networks need it, and an import slows every start
 
                     shim.take(host.rtnl, ledger, attachment, link)
             except BaseException:
-                with contextlib.suppress(CniError):  # the first error counts, and the DEL does it again
+                with contextlib.suppress(CniError):  # the first error counts, and the DEL tries again
                     _leave(host, held, record)
                 raise
             return link
@@ -71,7 +71,7 @@ def _observe(host: Host, wanted: Parent) -> dict[str, Seen]:
     return {
         level.name: Seen(
             host.rtnl.find_link(name=level.name),
-            # An interface below others is nobody's record; one that pods are on has their claim.
+            # An existing interface has a record only if pods are on it: the record holds their claim.
             host.ledger.parent(level.name) if level == wanted or not isinstance(level, Existing) else None,
         )
         for level in levels(wanted)
@@ -79,7 +79,7 @@ def _observe(host: Host, wanted: Parent) -> dict[str, Seen]:
 
 
 def _check_sharing(ledger: Ledger, attachment: Attachment, record: ParentRecord | None) -> None:
-    """Raise ParentConflict, naming the other network, if the parent is used in another way."""
+    """Raise ParentConflict, naming the other user, if the parent's use or a MAC address conflicts."""
     parent = attachment.parent.name
     if record is None or record.claim is None:
         return
@@ -96,7 +96,7 @@ def _check_sharing(ledger: Ledger, attachment: Attachment, record: ParentRecord 
 
 
 def _act(host: Host, attachment: Attachment, steps: tuple[Step, ...], record: ParentRecord | None) -> Link:
-    """Take the steps, the lowest level first; return the link of the last, whose record is given."""
+    """Take the steps, the lowest level first; return the link of the last, whose old record is given."""
     _record_chain(host.ledger, steps)
     below: Link | None = None
     for at, step in enumerate(steps):
@@ -115,10 +115,10 @@ def _act(host: Host, attachment: Attachment, steps: tuple[Step, ...], record: Pa
 
 
 def _record_chain(ledger: Ledger, steps: tuple[Step, ...]) -> None:
-    """Record which parents stand on which before the first of them is made.
+    """Record the stack of parents before the first of them is created.
 
-    A release goes from the top: killed in between, one that found no record of the top would leave what the
-    top was to stand on.
+    A release goes down from the top. After a kill in between, a release that found no record of the top would
+    leave the levels below it behind.
     """
     for step in steps[2:]:
         if ledger.parent(step.parent.name) is None:
@@ -175,9 +175,9 @@ def _creation(parent: Parent, below: Link | None, mtu: int) -> CreateVlan | Crea
 
 
 def _taken(host: Host, vlan: CreateVlan, error: NameTaken) -> CniError:
-    """Return the error for a VLAN id that the uplink has already, in a link of another name.
+    """Return the error for a VLAN id that the uplink has already, on a link with another name.
 
-    The kernel knows a VLAN id once for each device, whatever namespace its link is in.
+    The kernel allows a VLAN id once for each device, whichever namespace its link is in.
     """
     same = [link.name for link in host.rtnl.links() if guards.is_same_vlan(vlan, link)]
     where = f"as {', '.join(same)}" if same else "in another network namespace"
@@ -187,9 +187,9 @@ def _taken(host: Host, vlan: CreateVlan, error: NameTaken) -> CniError:
 def _adopt(host: Host, parent: Parent, link: Link) -> Link:
     """Mark a link that we created as ours, and bring it up.
 
-    The host itself has no business there: it takes no address from a router of that network.
+    The host itself does not take part in that network, so it accepts no address from a router there.
     """
-    assert not isinstance(parent, Existing)  # noqa: S101 - for mypy; only what we create comes here
+    assert not isinstance(parent, Existing)  # noqa: S101 - for mypy; only links that we create come here
     quiet = SetSysctl(link.name, "accept_ra", "0")
     marked, up = SetAlias(link.ifindex, link.name, parent.alias), SetUp(link.ifindex, link.name)
     try:
@@ -203,8 +203,8 @@ def _adopt(host: Host, parent: Parent, link: Link) -> Link:
 
 
 def release(host: Host, record: AttachmentRecord) -> None:
-    """Forget an attachment, and remove what we created for it and nobody else uses."""
-    if not record.parent:  # of an index entry that was damaged
+    """Remove an attachment's records, and the links that we created for it and nobody else uses."""
+    if not record.parent:  # the index entry was damaged
         host.ledger.forget_key(record.network, record.key)
         return
     with host.ledger.locks() as held:
@@ -213,7 +213,7 @@ def release(host: Host, record: AttachmentRecord) -> None:
 
 
 def _leave(host: Host, held: Locks, record: AttachmentRecord) -> None:
-    """Remove an attachment's records, and its parent with the last of them, under the parent's lock."""
+    """Remove an attachment's records, and the parent after its last attachment, under the parent's lock."""
     host.ledger.leave(record)
     if record.shim:
         from cni_vlan import shim
@@ -224,9 +224,9 @@ def _leave(host: Host, held: Locks, record: AttachmentRecord) -> None:
 
 
 def _close_unused(host: Host, held: Locks, name: str) -> None:
-    """Remove a parent's records, and its link if it is ours, once nothing is on it; and what it stood on.
+    """Remove an unused parent's records, and its link if that is ours; and its uplink likewise.
 
-    The records of the top go last: as long as they are there, a release that stopped half-way is done again.
+    The records of the top go last: while they exist, a release that stopped half-way is repeated.
     """
     ledger = host.ledger
     held.hold(name)
@@ -245,7 +245,7 @@ def _close_unused(host: Host, held: Locks, name: str) -> None:
 
 
 def _is_in_use(ledger: Ledger, name: str, record: ParentRecord | None) -> bool:
-    """Return whether a parent carries pods or VLANs; one whose record was lost, pods of this boot."""
+    """Return whether a parent carries pods or VLANs; without a record, only pods of this boot count."""
     if record is None:
         return next(ledger.attachments(name), None) is not None
     return ledger.has_users(name) or ledger.has_vlans(name)

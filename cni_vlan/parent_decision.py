@@ -1,7 +1,7 @@
-"""What is to be done for a parent: (wanted, seen) -> steps, or the error that says why not. Pure.
+"""The decision about a parent: (wanted, seen) -> steps, or the error that gives the reason. Pure.
 
-An ADD decides so, and whoever mends a parent that was removed under its pods: the same decision, started by
-another event.
+An ADD decides this way. The repair of a parent that was removed under its pods is the same decision, started
+by another event.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ from cni_vlan.records import CREATING, OURS, ParentRecord
 
 
 class Seen(NamedTuple):
-    """One level of a parent: the link of its name, and what is recorded of it."""
+    """One level of a parent: the link with its name, and its record."""
 
     link: Link | None
     record: ParentRecord | None = None
 
     @property
     def is_half_made(self) -> bool:
-        """Whether an ADD that was killed made the link, and did not get to mark it."""
+        """Whether an ADD was killed between creating the link and marking it."""
         return self.record is not None and self.record.link == CREATING
 
 
 class Action(Enum):
-    """What is done for one level."""
+    """The action for one level."""
 
     USE = "use what was found, as it is"
     RAISE = "bring our link up, if someone set it down"
@@ -42,7 +42,7 @@ class Action(Enum):
 
 
 class Step(NamedTuple):
-    """What is done for one level; the link is None where it is to be created."""
+    """The step for one level; the link is None if it has to be created."""
 
     parent: Parent
     action: Action
@@ -52,7 +52,7 @@ class Step(NamedTuple):
 def decide(wanted: Parent, seen: Mapping[str, Seen], network: str) -> tuple[Step, ...]:
     """Return a step for each level of a parent, the lowest first.
 
-    Raises UplinkMissing, UplinkDown or ParentConflict, of the lowest level at fault.
+    Raises UplinkMissing, UplinkDown or ParentConflict for the lowest level at fault.
     """
     chain = levels(wanted)
     steps: list[Step] = []
@@ -96,7 +96,7 @@ def _vlan_action(parent: Vlan, seen: Seen, below: Link | None, network: str) -> 
 
 
 def _check_existing(parent: Existing, wanted: Parent, link: Link | None, network: str) -> None:
-    """Raise unless an interface is there and up."""
+    """Raise unless an interface exists and is up."""
     if link is None:
         if parent == wanted:
             raise UplinkMissing(f"attach to network {network}: parent {parent.name} does not exist")
@@ -107,7 +107,7 @@ def _check_existing(parent: Existing, wanted: Parent, link: Link | None, network
 
 
 def base_mtu(steps: Sequence[Step]) -> Link | None:
-    """Return the link whose MTU bounds that of a pod: the parent, or what it will be created on."""
+    """Return the link whose MTU bounds that of a pod: the parent, or the link it will be created on."""
     return next((step.link for step in reversed(steps) if step.link is not None), None)
 
 
@@ -117,26 +117,26 @@ def is_ours(link: Link) -> bool:
 
 
 def _may_be_marked(link: Link) -> bool:
-    """Return whether a link bears no mark of somebody else."""
+    """Return whether a link bears no foreign mark."""
     return not link.alias or is_ours(link)
 
 
 def _is_ours_to_delete(record: ParentRecord, link: Link) -> bool:
-    """Return whether we may delete a link. One that is still being created has no mark yet."""
+    """Return whether we may delete a link. A link that is still being created has no mark yet."""
     if record.link == CREATING and not link.alias:
         return link.kind in {"vlan", "dummy"}
     return record.link in {OURS, CREATING} and is_ours(link)
 
 
 class Closing(NamedTuple):
-    """What goes with a parent that carries nothing any more: its link, and its place on an uplink."""
+    """The cleanup of a parent that carries nothing any more: its link, and its place on an uplink."""
 
     link: Link | None = None
     uplink: str = ""
 
 
 def close(record: ParentRecord | None, link: Link | None) -> Closing:
-    """Return what goes with a parent that carries nothing any more; `link` is the one of its name."""
+    """Return the cleanup of a parent that carries nothing any more; `link` is the link with its name."""
     if record is None:
         return Closing()
     ours = link if link is not None and _is_ours_to_delete(record, link) else None
@@ -144,7 +144,7 @@ def close(record: ParentRecord | None, link: Link | None) -> Closing:
 
 
 def rebuild(name: str, recorded: Mapping[str, ParentRecord]) -> Parent:
-    """Return the parent that records describe; an interface as it is where they do not say more."""
+    """Return the parent that the records describe; an existing interface if they say no more."""
     record = recorded.get(name)
     if record is None:
         return Existing(name)

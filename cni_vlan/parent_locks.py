@@ -1,4 +1,4 @@
-"""The locks of parents, taken in one order and removed with what they guard."""
+"""The locks of parents, taken in one order and removed together with the records that they guard."""
 
 import contextlib
 import os
@@ -7,11 +7,11 @@ from cni_core.lock import locked
 
 
 class Locks:
-    """The locks of parents that are held, each taken once.
+    """The parent locks that a call holds, each taken once.
 
-    A VLAN's lock is taken before its uplink's, everywhere: two calls on one chain wait, and never for each
-    other. A lock's file goes with its parent's records, but last, at the end of the hold: whoever opens the
-    name meanwhile waits for this hold, and whoever waited sees that the file is gone and makes a new one.
+    A VLAN's lock is always taken before its uplink's, so two calls on one chain cannot deadlock. A lock's
+    file is removed with its parent's records, but last, at the end of the hold: a process that opens the file
+    meanwhile waits for this hold, then sees that the file is gone and makes a new one.
     """
 
     def __init__(self, root: str) -> None:
@@ -20,7 +20,7 @@ class Locks:
         self._held: set[str] = set()
 
     def hold(self, parent: str) -> None:
-        """Take the lock of a parent, unless it is held already; raises TryAgainLater at the deadline."""
+        """Take a parent's lock unless it is held already; raises TryAgainLater at the deadline."""
         if parent not in self._held:
             self._stack.enter_context(locked(self._path(parent)))
             self._held.add(parent)
@@ -29,7 +29,7 @@ class Locks:
         return f"{self._root}/locks/{parent}"
 
     def release(self) -> None:
-        """Let go of all."""
+        """Release every lock, and remove the files of those whose parent has no records."""
         for parent in self._held:
             if not os.path.isdir(f"{self._root}/parents/{parent}"):
                 with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What the pods of a network are stacked on, as values; the names of the links that carry them. Pure."""
+"""Parents, the links that pods are stacked on, as values; and the names of these links. Pure."""
 
 import hashlib
 import re
@@ -11,12 +11,12 @@ ALIAS = "cni-vlan"
 PARENT_ALIAS = f"{ALIAS} parent:"
 AUTO = "auto"
 DEFAULT_PROTOCOL = "802.1q"
-# Longer ones are no VLAN id, and Python reads no number of 4,301 digits.
+# A longer number is not a VLAN id, and Python refuses one of 4,301 digits.
 _VLAN_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 class Existing(NamedTuple):
-    """An interface that is used as it is; `auto` stands for that of the best default route."""
+    """An existing interface, used unchanged; `auto` stands for the one of the best default route."""
 
     name: str
 
@@ -27,10 +27,10 @@ class Existing(NamedTuple):
 
 
 class Vlan(NamedTuple):
-    """A VLAN on another parent, created when it is absent.
+    """A VLAN on another parent, created if it is absent.
 
-    `full_name` is `<uplink>.<id>` however long, `name` that of its link. `any_protocol`: a link that exists
-    is good whatever its protocol.
+    `full_name` is `<uplink>.<id>`, of any length; `name` is the name of its link. `any_protocol`: an existing
+    link is accepted with any protocol.
     """
 
     full_name: str
@@ -41,7 +41,7 @@ class Vlan(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of the link, which has room for 15 bytes."""
+        """The name of the link, at most 15 bytes."""
         return short_name(self.full_name)
 
     @property
@@ -71,9 +71,9 @@ Parent = Existing | Vlan | Isolated
 
 
 def parse_parent(name: str, protocol: str, uplink_protocol: str = "") -> Parent:
-    """Return the parent of a name: `<uplink>.<vid>`, split at the last dot, or an interface as it is.
+    """Return the parent that a name denotes: `<uplink>.<vid>`, split at the last dot, or an interface.
 
-    `protocol` is that of the last level, `uplink_protocol` that of those below it, "" for any.
+    `protocol` is that of the last level, `uplink_protocol` that of the levels below it, "" for any.
     """
     uplink, dot, number = name.rpartition(".")
     if not (dot and uplink and _VLAN_NUMBER.fullmatch(number)):
@@ -83,7 +83,7 @@ def parse_parent(name: str, protocol: str, uplink_protocol: str = "") -> Parent:
 
 
 def _below(uplink: Parent, protocol: str) -> Parent:
-    """Return the uplink of a VLAN: whose protocol counts only if the user names one."""
+    """Return the uplink of a VLAN; its protocol counts only if the user names one."""
     if isinstance(uplink, Vlan):
         return uplink._replace(any_protocol=not protocol)
     return uplink
@@ -101,7 +101,7 @@ def isolated_parent(network: str, driver: str) -> Isolated:
 
 
 def resolve_auto(parent: Parent, default: str) -> Parent:
-    """Put the interface of the default route in the place of `auto`."""
+    """Replace `auto` with the interface of the default route."""
     match parent:
         case Existing(name) if name == AUTO:
             return Existing(default)
@@ -124,17 +124,17 @@ def lowest(parent: Parent) -> Parent:
 
 
 def levels(parent: Parent) -> tuple[Parent, ...]:
-    """Return a parent and what it stands on, the lowest first."""
+    """Return the levels of a parent, the lowest first."""
     return (*levels(parent.uplink), parent) if isinstance(parent, Vlan) else (parent,)
 
 
 def shim_name(parent: str) -> str:
-    """Return the name of the host's own link beside the pods' on a parent, see cni_vlan.host_access."""
+    """Return the name of a parent's shim, the host's own link beside the pods' (cni_vlan.host_access)."""
     return short_name(f"host-{parent}", "host-")
 
 
 def short_name(name: str, prefix: str = "v-") -> str:
-    """Return a name that fits an interface: itself, or a prefix and 12 digits of its hash."""
+    """Return a name that fits an interface: the name itself, or a prefix and digits of its hash."""
     if len(name.encode()) <= IFNAME_BYTES:
         return name
     return prefix + hashlib.sha256(name.encode()).hexdigest()[: IFNAME_BYTES - len(prefix)]

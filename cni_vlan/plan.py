@@ -1,4 +1,4 @@
-"""What to do in the sandbox, decided from values alone: (attachment, observed, IPAM result) -> operations."""
+"""The plan for a sandbox, made from values alone: (attachment, observed, IPAM result) -> operations."""
 
 import ipaddress
 from collections.abc import Collection, Iterator, Sequence
@@ -14,14 +14,14 @@ _DEVICE_SCOPES = (253, 254)  # link and host: such a route has no gateway
 
 
 class Configured(NamedTuple):
-    """What the kernel is to be asked for, and the result that then is true."""
+    """The operations to request from the kernel, and the result that is true afterwards."""
 
     operations: tuple[Operation, ...]
     result: Result
 
 
 def child(attachment: Attachment, parent: Link, temporary: str, sandbox_fd: int) -> CreateChild:
-    """Return the creation of the child under a temporary name."""
+    """Return the operation that creates the child under a temporary name."""
     return CreateChild(
         name=temporary,
         parent=parent,
@@ -39,7 +39,7 @@ def child(attachment: Attachment, parent: Link, temporary: str, sandbox_fd: int)
 def _sysctls(attachment: Attachment, ifname: str, ips: Sequence[IPConfig]) -> list[SetSysctl]:
     """Return the IPv6 settings of the child, which have to be in place before it is up.
 
-    Without IPAM, IPv6 is left as the sandbox has it: whoever runs the pod gives the addresses.
+    Without IPAM, IPv6 stays as the sandbox has it: the addresses are up to the owner of the pod.
     """
     settings = [SetSysctl(ifname, "accept_ra", "1" if attachment.accept_ra else "0")]
     if any(ip.family is Family.IPV6 for ip in ips):
@@ -54,7 +54,7 @@ def _sysctls(attachment: Attachment, ifname: str, ips: Sequence[IPConfig]) -> li
 
 
 def yielding_families(attachment: Attachment, ipam: Result) -> frozenset[Family]:
-    """Return the families whose default route gives way to one that the sandbox has already."""
+    """Return the families whose default route yields to one that the sandbox has already."""
     implied = {route.family for route in ipam.routes if route.implied}
     by_device = {ip.family for ip in ipam.ips} if attachment.layer3 else set()
     return frozenset(implied | by_device)
@@ -79,8 +79,9 @@ def configure(attachment: Attachment, link: Link, ipam: Result, taken: Collectio
 def _routes(attachment: Attachment, ipam: Result, taken: Collection[Family]) -> Iterator[Route]:
     """Yield the routes to add: those asked for, then a default route for each family that lacks one.
 
-    In L3 modes that is the device: there is no neighbour to ask, so a gateway means nothing. An isolated
-    network has none in L2 modes, so that outside of it is "Network is unreachable".
+    In L3 modes the default route is a device route: there is no neighbour to ask, so a gateway means nothing.
+    An isolated network has no default route in L2 modes, so that a destination outside is "Network is
+    unreachable".
     """
     asked = [route for route in ipam.routes if not route.implied]
     yield from ([route._replace(gw="") for route in asked] if attachment.layer3 else asked)
@@ -112,14 +113,14 @@ def _add_route(attachment: Attachment, link: Link, ips: Sequence[IPConfig], rout
 
 
 def _gateway(ips: Sequence[IPConfig], route: Route) -> str:
-    """Return a route's gateway: its own, else the first of its family, as the reference plugins do."""
+    """Return a route's gateway: its own, else the first one of its family, as the reference plugins do."""
     if route.gw or route.scope in _DEVICE_SCOPES:
         return route.gw
     return next((ip.gateway for ip in ips if ip.gateway and ip.family is route.family), "")
 
 
 def _reachable(gateway: str, ips: Sequence[IPConfig]) -> bool:
-    """Return whether the kernel finds a gateway through an address of the link."""
+    """Return whether the kernel can reach a gateway through an address of the link."""
     address = ipaddress.ip_address(gateway)
     if address.version == 6 and address.is_link_local:  # noqa: PLR2004 - the IP version
         return True
@@ -129,7 +130,7 @@ def _reachable(gateway: str, ips: Sequence[IPConfig]) -> bool:
 def complete(
     attachment: Attachment, link: Link, sandbox: str, configured: Result, previous: Result | None
 ) -> Result:
-    """Return the result of ADD: what a plugin before us reported, then our interface and its addresses."""
+    """Return the result of ADD: that of the previous plugin, then our interface and its addresses."""
     before = previous or Result()
     interface = Interface(link.name, link.mac, sandbox, link.mtu)
     index = len(before.interfaces)

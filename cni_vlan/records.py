@@ -1,10 +1,10 @@
-"""What is recorded of a node's attachments and parents, as values; and their form as JSON documents. Pure.
+"""The records of a node's attachments and parents, as values; and their form as JSON documents. Pure.
 
-A document is read by the names of its fields, each with a default, so that every release reads what another
-wrote. Fields are added, never renamed; `version` counts the additions:
+A document is read by the names of its fields, each with a default, so that every release can read the
+documents of every other. Fields are added, never renamed; `version` counts the additions:
 
     1   network, parent, mac, pod of an attachment; link, uplink, claim of a parent
-    2   the sandbox, the configuration and the result of an attachment; what a parent is a link of
+    2   the sandbox, configuration and result of an attachment; the VLAN or isolated network of a parent
     3   the shim through which the host reaches an attachment
 """
 
@@ -23,9 +23,10 @@ Document = Mapping[str, Any]
 class AttachmentRecord(NamedTuple):
     """One interface of one pod.
 
-    `mac` is the MAC address that was asked for, "" for none. `conf` is the configuration that made it,
-    without what only an ADD reads; `result` is what ADD answered, in the latest CNI version. Both are empty
-    for a record of version 1, and `result` until ADD is over. `shim`: its name, "" without host access.
+    `mac` is the requested MAC address, "" for none. `conf` is the configuration of the ADD, without the keys
+    that only an ADD reads; `result` is the result of the ADD, in the latest CNI version. Both are empty in a
+    record of version 1; `result` is empty until the ADD is over. `shim` is the name of the shim, "" without
+    host access.
     """
 
     key: AttachmentKey
@@ -40,7 +41,7 @@ class AttachmentRecord(NamedTuple):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The pod's addresses on this interface, the last of the result, in CIDR form."""
+        """The pod's addresses on this interface, which is the last of the result, in CIDR form."""
         items, interfaces = self.result.get("ips"), self.result.get("interfaces")
         given = items if isinstance(items, list) else []
         last = len(interfaces) - 1 if isinstance(interfaces, list) else 0
@@ -49,17 +50,17 @@ class AttachmentRecord(NamedTuple):
 
     @property
     def child_mac(self) -> str:
-        """The MAC address of the pod's interface, "" if that is not known."""
+        """The MAC address of the pod's interface, "" if unknown."""
         items = self.result.get("interfaces")
         given = items if isinstance(items, list) else []
         return next((str(section(item, "mac")) for item in reversed(given) if section(item, "mac")), "")
 
 
 class ParentRecord(NamedTuple):
-    """How a parent's link came to be (CREATING until it is marked as ours), and how it is used.
+    """The origin of a parent's link (CREATING until it is marked as ours), and the use of the parent.
 
-    `vlan_id` and `protocol` are those of a VLAN on `uplink`, `network` is that of an isolated one; empty in a
-    record of version 1, and for a link that was found.
+    `vlan_id` and `protocol` are those of a VLAN on `uplink`, `network` is that of an isolated parent. They
+    are empty in a record of version 1, and for an existing interface.
     """
 
     name: str
@@ -90,7 +91,7 @@ def attachment_document(record: AttachmentRecord, boot: str) -> dict[str, Any]:
 
 
 def parse_attachment(document: Document, boot: str) -> AttachmentRecord | None:
-    """Return the attachment in a document, None if it was damaged or is of an earlier boot."""
+    """Return the attachment in a document, None if it is damaged or from an earlier boot."""
     texts = {
         name: document.get(name, "")
         for name in ("key", "network", "parent", "mac", "pod", "podUid", "sandbox", "shim")
@@ -119,14 +120,14 @@ def _object(value: object) -> Document:
 
 
 def parent_document(record: ParentRecord, boot: str) -> dict[str, Any]:
-    """Return the document of a parent; its name is that of its directory."""
+    """Return the document of a parent, without its name, which is that of its directory."""
     fields = record._asdict()
     del fields["name"]
     return {"version": VERSION, "boot": boot, **fields}
 
 
 def parse_parent_record(name: str, document: Document, boot: str) -> ParentRecord | None:
-    """Return the parent in a document, None if it was damaged or is of an earlier boot."""
+    """Return the parent in a document, None if it is damaged or from an earlier boot."""
     link, uplink, vlan_id = document.get("link"), document.get("uplink", ""), document.get("vlan_id", 0)
     protocol, network = document.get("protocol", ""), document.get("network", "")
     if document.get("boot") != boot or not all(isinstance(t, str) for t in (link, uplink, protocol, network)):
@@ -138,7 +139,7 @@ def parse_parent_record(name: str, document: Document, boot: str) -> ParentRecor
 
 
 def _claim(value: object) -> Claim | None:
-    """Return a claim; a later version may have more than the three words that this one knows."""
+    """Return a claim; a later version may have more words than the three that this one knows."""
     known = len(Claim._fields)
     if (
         isinstance(value, list)
@@ -150,10 +151,10 @@ def _claim(value: object) -> Claim | None:
 
 
 def lasting_conf(conf: Document) -> dict[str, Any]:
-    """Return a configuration without what only an ADD reads, or only that one call was given.
+    """Return a configuration without the keys that only an ADD reads or that only one call is given.
 
-    An IPAM plugin's DEL needs its section, but cni-ipam's only where the lease is: a list of 75,000
-    exclusions is not copied for each pod.
+    The DEL of an IPAM plugin needs its section, but that of cni-ipam needs only the place of the lease: a
+    list of 75,000 exclusions is not copied for each pod.
     """
     once = ("prevResult", "runtimeConfig", "args")
     kept = {key: value for key, value in conf.items() if key not in once and "/" not in key}

@@ -1,4 +1,4 @@
-"""What an operator may release of a container that is gone, and how a DEL of it is called."""
+"""The attachments of a gone container that an operator may release, and the DEL call that does it."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from cni_vlan.records import AttachmentRecord
 
 
 class Held(NamedTuple):
-    """An attachment in the index of a network; without a record if that was damaged."""
+    """An attachment in a network's index; `record` is None if it was damaged."""
 
     network: str
     key: AttachmentKey
@@ -21,29 +21,29 @@ class Held(NamedTuple):
 
     @property
     def sandbox(self) -> str:
-        """The path of the container's network namespace, "" if it is not known."""
+        """The path of the container's network namespace, "" if unknown."""
         recorded = self.record.sandbox if self.record else ""
         return recorded or libcni.sandbox_of(self.network, *self.key) or ""
 
     @property
     def is_alive(self) -> bool:
-        """Whether that namespace is there."""
+        """Whether that namespace still exists."""
         return bool(self.sandbox) and os.path.exists(self.sandbox)
 
     @property
     def label(self) -> str:
-        """The attachment, as a message names it."""
+        """The name of the attachment in messages."""
         pod = self.record.pod.label if self.record else ""
         name = f"pod {pod}" if pod else f"container {self.key.container_id}"
         return f"{name} {self.key.ifname} on {self.network}"
 
 
-# Performs a DEL, with the directories of IPAM plugins; returns the reason for a failure, "" for success.
+# Runs a DEL, given the directories of the IPAM plugins; returns the reason for a failure, "" on success.
 Detach = Callable[[Held, str], str]
 
 
 def find(ledger: Ledger, container: str, ifname: str | None) -> list[Held]:
-    """Return the attachments of the containers whose id begins so."""
+    """Return the attachments of the containers whose id begins with the given text."""
     return list(_find(ledger, container, ifname))
 
 
@@ -67,7 +67,7 @@ def environment(held: Held, cni_path: str) -> dict[str, str]:
 
 
 def configuration(held: Held) -> str:
-    """Return the configuration of the DEL: what ADD recorded, else the name and our own IPAM."""
+    """Return the configuration of the DEL: the one that ADD recorded, else the name and our own IPAM."""
     recorded: dict[str, Any] = dict(held.record.conf) if held.record else {}
     conf = recorded or {"cniVersion": LATEST, "ipam": {"type": "cni-ipam"}}
     return json.dumps({**conf, "name": held.network, "type": "cni-vlan"})

@@ -1,4 +1,4 @@
-"""Taking and releasing the shim of a parent, and what goes through it; decided by cni_vlan.host_access."""
+"""Taking and releasing the shim of a parent, and its routes; cni_vlan.host_access decides."""
 
 import contextlib
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ from cni_vlan.records import AttachmentRecord
 
 
 def take(rtnl: Rtnl, ledger: Ledger, attachment: Attachment, parent: Link) -> None:
-    """Have the shim of a parent there, under the parent's lock.
+    """Make sure that a parent has its shim, under the parent's lock.
 
-    Raises ParentConflict for a foreign link of its name, and where source validation forbids host access.
+    Raises ParentConflict for a foreign link with its name, and if source validation forbids host access.
     """
-    if not is_ours(parent):  # by its mark: a damaged record says nothing
+    if not is_ours(parent):  # judged by its mark, since a record may be damaged
         reason = filtered(rtnl, attachment, parent)
         if reason:
             raise ParentConflict(reason)
@@ -53,14 +53,14 @@ def _create(rtnl: Rtnl, ledger: Ledger, attachment: Attachment, parent: Link) ->
     rtnl.apply([host_access.create(parent, attachment.claim)])
     link = _find(rtnl, parent.name)
     if is_ours(parent):
-        with contextlib.suppress(NameTaken):  # of a shim before
+        with contextlib.suppress(NameTaken):  # left by an earlier shim
             rtnl.apply(host_access.loosen(parent, attachment.claim))
     rtnl.apply(host_access.prepare(link, parent.name))
-    with contextlib.suppress(CniError):  # no IPv6 on this host: a pod that has an IPv6 address will say so
+    with contextlib.suppress(CniError):  # no IPv6 on this host: the ADD of a pod that needs it will fail
         rtnl.apply(host_access.own_ipv6(link))
-    for other in ledger.attachments(parent.name):  # it was removed under them
+    for other in ledger.attachments(parent.name):  # the shim before was removed under them
         if other.shim and other.addresses:
-            with contextlib.suppress(CniError):  # their trouble is none of this pod's; CHECK tells
+            with contextlib.suppress(CniError):  # a fault of theirs must not fail this ADD; CHECK reports it
                 _join(rtnl, attachment, other.child_mac, link, other.addresses)
     ledger.finish_shim(parent.name)
 
@@ -73,12 +73,12 @@ def _find(rtnl: Rtnl, parent: str) -> Link:
 
 
 def open_pod(rtnl: Rtnl, inside: Rtnl, attachment: Attachment, child: Link, result: Result) -> None:
-    """Give a pod its routes to the node, and the shim what they need."""
+    """Add a pod's routes to the node, and the addresses that they need on the shim."""
     shim = _find(rtnl, attachment.parent.name)
     addresses = rtnl.host_addresses()
     node = host_access.node_addresses(addresses, rtnl.links())
     rtnl.remove(host_access.outdated(shim, node, addresses))
-    with contextlib.suppress(NameTaken):  # of the ADD of another pod
+    with contextlib.suppress(NameTaken):  # added by another pod's ADD
         rtnl.apply(host_access.carried(shim, attachment.claim, node, addresses))
     families = list(dict.fromkeys(ip.family for ip in result.ips))
     routes = inside.routes(table=MAIN_TABLE)
@@ -92,7 +92,7 @@ def open_pod(rtnl: Rtnl, inside: Rtnl, attachment: Attachment, child: Link, resu
 
 
 def open_host(rtnl: Rtnl, attachment: Attachment, child: Link, result: Result, undo: Undo) -> None:
-    """Give the host its routes to a pod."""
+    """Add the host's routes to a pod."""
     shim = _find(rtnl, attachment.parent.name)
     addresses = [ip.address for ip in result.ips]
     undo.push(lambda: rtnl.remove(host_access.out_of_host(shim, addresses)))
@@ -100,14 +100,14 @@ def open_host(rtnl: Rtnl, attachment: Attachment, child: Link, result: Result, u
 
 
 def _join(rtnl: Rtnl, attachment: Attachment, mac: str, shim: Link, addresses: Sequence[str]) -> None:
-    with contextlib.suppress(NameTaken):  # a route that a killed DEL left; the kernel goes on after it
+    with contextlib.suppress(NameTaken):  # a killed DEL left a route; the kernel carries out the rest
         rtnl.apply(host_access.in_host(attachment, mac, shim, addresses))
 
 
 def close_host(rtnl: Rtnl, ledger: Ledger, record: AttachmentRecord) -> None:
-    """Remove the host's routes to a pod; before its addresses are released, for the next pod may get them.
+    """Remove the host's routes to a pod, before its addresses are released and the next pod may get them.
 
-    Once: a DEL that is called again finds no address in the record, and leaves the next pod's routes alone.
+    This happens once: a repeated DEL finds no address in the record, and leaves the next pod's routes alone.
     """
     with ledger.locks() as held:
         held.hold(record.parent)
@@ -121,7 +121,7 @@ def close_host(rtnl: Rtnl, ledger: Ledger, record: AttachmentRecord) -> None:
 
 
 def release(rtnl: Rtnl, ledger: Ledger, parent: str) -> None:
-    """Remove the shim of a parent once no pod needs it, under the parent's lock."""
+    """Remove a parent's shim once no pod needs it, under the parent's lock."""
     if ledger.needs_shim(parent):
         return
     link = rtnl.find_link(name=shim_name(parent))
@@ -131,7 +131,7 @@ def release(rtnl: Rtnl, ledger: Ledger, parent: str) -> None:
 
 
 def mismatches(rtnl: Rtnl, record: AttachmentRecord) -> list[str]:
-    """Return what is wrong with the host's way to a pod, in words."""
+    """Return the faults of the host's path to a pod, in words."""
     return host_access.mismatches(
         record.shim, rtnl.find_link(name=record.shim), record.addresses, rtnl.routes(table=MAIN_TABLE)
     )

@@ -1,8 +1,8 @@
-"""STATUS: can an ADD of this network work on this node, or has a person to act here first.
+"""STATUS: whether an ADD of this network can succeed on this node, or an operator has to act first.
 
-containerd asks every few seconds, and hands an error to kubelet: the node is not ready, and after five
-minutes every pod of it is evicted, healthy ones of other networks too. So what may pass by itself is a
-warning.
+containerd asks every few seconds and passes an error on to kubelet: the node is then not ready, and after
+five minutes all its pods are evicted, healthy pods of other networks too. So a fault that may clear by itself
+is only a warning.
 """
 
 from typing import NamedTuple
@@ -20,14 +20,14 @@ from cni_vlan.parents import Isolated, is_auto, lowest
 
 
 class Trouble(NamedTuple):
-    """What is wrong with a parent; `fatal` if no pod can be attached to it."""
+    """A fault of a parent; `fatal` if no pod can be attached to it."""
 
     text: str
     fatal: bool = True
 
 
 def status(call: Call, context: Context) -> None:
-    """Raise NotAvailable or LimitedConnectivity if no ADD can work; warn of what may pass."""
+    """Raise NotAvailable or LimitedConnectivity if no ADD can succeed; warn of faults that may clear."""
     from cni_vlan import config
 
     attachment = config.parse(call, context.warn)
@@ -49,7 +49,7 @@ def status(call: Call, context: Context) -> None:
 
 
 def uplink_trouble(attachment: Attachment, rtnl: Rtnl) -> Trouble | None:
-    """Return what is wrong with the parent, or with what it stands on; None for nothing."""
+    """Return the fault of the parent or of its lowest uplink, None if both are good."""
     if attachment.link_in_container or isinstance(attachment.parent, Isolated):
         return None
     if is_auto(attachment.parent):

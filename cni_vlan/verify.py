@@ -1,4 +1,4 @@
-"""CHECK as a pure comparison: what prevResult and the configuration promise against what the kernel shows."""
+"""CHECK as a pure comparison: the promises of prevResult and configuration against the kernel's state."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from cni_vlan.parents import Parent, Vlan
 
 
 class Observed(NamedTuple):
-    """What the kernel shows of an attachment; None for a link that is not there.
+    """The kernel's state of an attachment; None for a missing link.
 
-    `uplink` is the one that a VLAN parent should sit on. Addresses are in CIDR form.
+    `uplink` is the link that a VLAN parent should be on. Addresses are in CIDR form.
     """
 
     link: Link | None
@@ -29,8 +29,8 @@ def mismatches(
 ) -> list[str]:
     """Return every difference, in words; `index` is our interface in the expected result.
 
-    `last`: ours is the last plugin of its list, None if that is not known. One after us, such as tuning, may
-    set the MTU without a word in its result, and the MAC address.
+    `last`: whether our plugin is the last of its list, None if unknown. A later plugin, such as tuning, may
+    change the MAC address, and the MTU too without reporting it in its result.
     """
     interface = expected.interfaces[index]
     found = _parent_mismatches(attachment.parent, observed)
@@ -110,7 +110,8 @@ def _address_mismatches(ips: Sequence[IPConfig], index: int, addresses: Sequence
 def _matches(route: Route, entry: RouteEntry, oif: int) -> bool:
     """Return whether an entry is the route; a field that the result leaves open matches anything.
 
-    The table too: sbr, chained after us, moves routes to tables of its own and leaves the result as it was.
+    This includes the table: sbr, chained after us, moves routes to tables of its own and does not change the
+    result.
     """
     if ipaddress.ip_network(route.dst, strict=False) != ipaddress.ip_network(entry.dst):
         return False
@@ -131,6 +132,6 @@ def _same_address(one: str, other: str) -> bool:
 
 
 def lease_mismatch(error: CniError) -> str:
-    """Return the words for what the IPAM plugin's CHECK found."""
+    """Return the message for an error of the IPAM plugin's CHECK."""
     code = error.own_code if isinstance(error, DelegateError) else error.code
     return f"IPAM: {error.msg}" + (f" ({error.details})" if error.details else "") + f" [{code}]"

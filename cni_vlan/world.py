@@ -18,20 +18,20 @@ from cni_vlan.parents import is_auto, resolve_auto
 
 
 class World(NamedTuple):
-    """What a call can look at and change."""
+    """The namespaces that a call observes and changes."""
 
     host: Host
     sandbox: Sandbox
     inside: Rtnl
 
     def below(self, attachment: Attachment) -> Rtnl:
-        """Return where the attachment's parent is: the host, unless `linkInContainer` says otherwise."""
+        """Return the namespace of the parent: the sandbox with `linkInContainer`, else the host."""
         return self.inside if attachment.link_in_container else self.host.rtnl
 
 
 @contextlib.contextmanager
 def open_world(call: Call, context: Context) -> Iterator[World]:
-    """Open both namespaces; raises SandboxGone or InvalidNetns for a sandbox that is none."""
+    """Open both namespaces; raises SandboxGone or InvalidNetns if the sandbox cannot be used."""
     with contextlib.ExitStack() as stack:
         sandbox = stack.enter_context(
             open_sandbox(call.netns, context.sandbox_fd, own_allowed=call.sandbox_may_be_own)
@@ -42,13 +42,13 @@ def open_world(call: Call, context: Context) -> Iterator[World]:
 
 
 def previous_result(call: Call) -> Result | None:
-    """Return prevResult, None if there is none."""
+    """Return prevResult, None if it is absent."""
     document = call.conf.get("prevResult")
     return None if document is None else parse_result(document, call.cni_version)
 
 
 def resolve(attachment: Attachment, world: World) -> Attachment:
-    """Replace `auto` by the interface of the best default route."""
+    """Replace `auto` with the interface of the best default route."""
     if not is_auto(attachment.parent):
         return attachment
     rtnl = world.below(attachment)

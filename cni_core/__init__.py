@@ -1,6 +1,6 @@
-"""What both plugins share: the protocol shell, the error tree, results, and the homes of netlink and locks.
+"""The code that both plugins share: the protocol shell, the error tree, results, state files and locks.
 
-Imports neither plugin. Nothing here is imported by this file, so that naming the package costs nothing.
+It imports neither plugin. This file imports nothing, so that naming the package costs nothing.
 """
 
 __version__ = "0.1.0"

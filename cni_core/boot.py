@@ -1,9 +1,9 @@
-"""Which boot of the node this is: what an earlier boot recorded is void, for no sandbox outlives its boot.
+"""The identity of this boot: records of an earlier boot are void, since no sandbox outlives its boot.
 
-The kernel's random id of the boot (random(4)) is not the same for everybody on a node: system containers and
-some units show another one, and a container inside them the kernel's. So whoever runs plugins on the host
-first writes the id that it sees to a file in /run, which lasts as long as the boot, and all who share the
-state directories go by that.
+The kernel's random id of the boot (random(4)) is not the same everywhere on a node: system containers and
+some units show another one, and a container inside them shows the kernel's. So the first process that runs
+plugins on the host writes the id that it sees to a file in /run, which lasts as long as the boot. All
+processes that share the state directories use that id.
 """
 
 import contextlib
@@ -27,14 +27,14 @@ def boot_id() -> str:
 
 
 def agree() -> None:
-    """Agree on what this process sees, unless there is an id already: for who runs on the host."""
+    """Agree on the id that this process sees, unless one is agreed on; only for processes on the host."""
     settle(_agreed() or _kernels())
 
 
 def settle(told: str) -> bool:
-    """Go by an id that was told by who runs on the host; False if another is agreed on here.
+    """Adopt the id that a process on the host sent; return False if another one is agreed on here.
 
-    A launcher of the first protocol tells none, "": then there has to be one.
+    A launcher of the first protocol sends none (""): then one has to be agreed on already.
     """
     global _known  # noqa: PLW0603 - a fact of the process
     if _known is None:
@@ -55,9 +55,9 @@ def _kernels() -> str:
 
 
 def _agree_on(own: str) -> str:
-    """Write the id, whole or not at all; return what is agreed on, which another may have written first."""
+    """Write the id atomically; return the agreed id, which another process may have written first."""
     temporary = f"{AGREED}.{os.urandom(8).hex()}"
-    with contextlib.suppress(OSError, IoFailure):  # a /run that cannot be written: each goes by what it sees
+    with contextlib.suppress(OSError, IoFailure):  # /run cannot be written: each uses the id that it sees
         statefile.make_directory(os.path.dirname(AGREED))
         with open(temporary, "w", encoding="ascii") as file:
             file.write(f"{own}\n")
@@ -73,5 +73,5 @@ def _agree_on(own: str) -> str:
 
 
 def boot_time() -> float:
-    """Return when this boot began, in seconds since the epoch, by the clock as it is set now."""
+    """Return the start of this boot, in seconds since the epoch, by the clock as it is set now."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,7 +1,8 @@
-"""One call of a plugin as a value: what the CNI specification defines, read once and checked. Pure.
+"""One call of a plugin as a value: the inputs that the CNI specification defines, read and checked. Pure.
 
 The rules are those of the reference library (containernetworking/cni, pkg/skel and pkg/utils), so that a
-runtime gets the same answers: which variables a verb needs, which names are valid, which version allows it.
+runtime gets the same answers: the variables that a verb needs, the names that are valid, the version that
+allows a verb.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,14 +29,14 @@ _KNOWN_ARGS = frozenset({"IgnoreUnknown", "IP", "GATEWAY", "MAC"})
 
 
 class AttachmentKey(NamedTuple):
-    """What tells one attachment from another: the container and its interface."""
+    """The identity of an attachment: the container and its interface."""
 
     container_id: str
     ifname: str
 
     @property
     def text(self) -> str:
-        """The key in files: neither part can hold a colon or a slash."""
+        """The text form, for files: neither part can contain a colon or a slash."""
         return f"{self.container_id}:{self.ifname}"
 
     @classmethod
@@ -46,7 +47,7 @@ class AttachmentKey(NamedTuple):
 
 
 class PodId(NamedTuple):
-    """The pod as Kubernetes knows it; empty fields where the runtime does not say."""
+    """The pod as Kubernetes knows it; a field is empty if the runtime does not give it."""
 
     namespace: str = ""
     name: str = ""
@@ -54,14 +55,14 @@ class PodId(NamedTuple):
 
     @property
     def label(self) -> str:
-        """`namespace/name`, "" for a container that is no pod."""
+        """`namespace/name`, "" for a container that is not a pod's."""
         return f"{self.namespace}/{self.name}" if self.name else ""
 
 
 class Call(NamedTuple):
-    """One call: the verb, whom it is for, and the network's configuration (CNI spec 1.1.0, section 2).
+    """One call: the verb, its attachment, and the network's configuration (CNI spec 1.1.0, section 2).
 
-    `sandbox_may_be_own` says that the namespace may be the plugin's own (CNI_NETNS_OVERRIDE, pkg/skel).
+    `sandbox_may_be_own`: the namespace may be the plugin's own (CNI_NETNS_OVERRIDE, pkg/skel).
     """
 
     command: str
@@ -80,7 +81,7 @@ class Call(NamedTuple):
 
     @property
     def cni_version(self) -> str:
-        """The version in which to answer."""
+        """The CNI version of the answer."""
         return version_of(self.conf)
 
     @property
@@ -97,7 +98,7 @@ class Call(NamedTuple):
 
 
 def _printable(text: str) -> str:
-    """Return a text that may be shown on a terminal: anybody who may name a pod wrote it."""
+    """Return a text that is safe to show on a terminal: anyone who may name a pod can choose it."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
@@ -134,7 +135,7 @@ def _check_environment(command: str, environ: Mapping[str, str]) -> None:
 
 
 def version_of(conf: Mapping[str, Any]) -> str:
-    """Return the configuration's version; one without it is of the first version."""
+    """Return the configuration's version; a configuration without one has the first version."""
     version = conf.get("cniVersion") or SUPPORTED[0]
     return version if isinstance(version, str) else repr(version)
 
@@ -176,8 +177,8 @@ def parse_args(text: str) -> dict[str, str]:
 def valid_attachments(conf: Mapping[str, Any]) -> set[AttachmentKey] | None:
     """Return the keys of the attachments that GC must keep, None if the runtime gave no list.
 
-    `null` says that none is valid: libcni writes an empty list so. Raises InvalidConfig for anything that is
-    no list of attachments: what is misread as empty would release every pod of the network.
+    `null` means that none is valid: libcni writes an empty list that way. Raises InvalidConfig for any other
+    value that is not a list of attachments: a value misread as empty would release every pod of the network.
     """
     name = "cni.dev/valid-attachments"
     if name not in conf:

@@ -1,4 +1,4 @@
-"""What a verb is given besides the call itself: ways to warn, to tell, to delegate and to wait."""
+"""The context of a call: the means to warn, to emit events and to delegate."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
@@ -20,22 +20,22 @@ class Commands(Protocol):
         """Compare the attachment with prevResult."""
 
     def status(self, call: Call, context: "Context", /) -> None:
-        """Raise if no ADD can work."""
+        """Raise if no ADD can succeed."""
 
     def gc(self, call: Call, context: "Context", /) -> None:
-        """Remove what no valid attachment owns."""
+        """Release everything that no valid attachment owns."""
 
 
 Loaders = Mapping[str, Callable[[], Commands]]
 
 
 class Context(NamedTuple):
-    """What a verb may do and cannot know by itself.
+    """The means that a verb is given by its process.
 
-    `warn` takes a line for people. `emit` takes an event (cni_core.events and those of the plugin), heard
-    once the caller has its answer. `environ` is for a delegate that is executed; `delegates` are the plugins
-    that run in this process instead, by their type. `sandbox_fd` is an open descriptor of the sandbox where
-    the caller has one already.
+    `warn` takes a line for operators. `emit` takes an event (of cni_core.events or of the plugin), delivered
+    once the caller has its answer. `environ` is the environment of a delegate that is executed; `delegates`
+    are the plugins that run in this process instead, by their type. `sandbox_fd` is an open descriptor of the
+    sandbox if the caller has one already.
     """
 
     warn: Callable[[str], None]

@@ -1,7 +1,7 @@
 """Running the IPAM plugin: in this process when it is built in, else by executing it from CNI_PATH.
 
-CNI spec 1.1.0, section 4 "Plugin Delegation": the same environment and configuration, the delegate's own
-error passed on unchanged.
+CNI spec 1.1.0, section 4 "Plugin Delegation": the delegate gets the same environment and configuration, and
+its own error is passed on unchanged.
 """
 
 import json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 _OUTPUT_SHOWN = 300
-_LOOK_EVERY_S = 0.5  # whether the caller is still there
+_LOOK_EVERY_S = 0.5  # to check that the caller still waits
 _ON_THE_LINK = frozenset({"dhcp"})
 
 Verb = Literal["DEL", "CHECK", "STATUS", "GC"]
@@ -37,7 +37,7 @@ def speaks_on_the_link(ipam_type: str) -> bool:
 
 
 def ipam_add(call: Call, context: Context, ipam_type: str, timeout_s: float) -> Result:
-    """Ask for addresses; on failure nothing is held. The caller registers DEL as its undo."""
+    """Request addresses; a failed request holds none. The caller registers DEL as its undo."""
     load = context.delegates.get(ipam_type)
     if load is not None:
         return load().add(call, context)
@@ -45,7 +45,7 @@ def ipam_add(call: Call, context: Context, ipam_type: str, timeout_s: float) -> 
     try:
         return _parse_result(call, ipam_type, _execute(call, context, ipam_type, "ADD", timeout_s))
     except CniError:
-        # What it did before it failed is unknown (CNI spec 1.1.0, section 4, "Delegated Plugin Execution").
+        # Its changes before that are unknown (CNI spec 1.1.0, section 4, "Delegated Plugin Execution").
         with waiting.unwatched():
             try:
                 _execute(call, context, ipam_type, "DEL", timeout_s)
@@ -82,7 +82,7 @@ def ipam_run(call: Call, context: Context, ipam_type: str, verb: Verb, timeout_s
 
 
 def find_plugin(path: tuple[str, ...], plugin_type: str) -> str:
-    """Return the executable of a plugin type, or raise DelegateFailed naming where it was looked for."""
+    """Return the executable of a plugin type, or raise DelegateFailed with the directories searched."""
     if "/" in plugin_type:
         raise DelegateFailed(f"find IPAM plugin {plugin_type}: a type is a file name, not a path")
     for directory in path:
@@ -106,7 +106,7 @@ def _execute(call: Call, context: Context, ipam_type: str, command: str, timeout
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**context.environ, **_identity(call), "CNI_COMMAND": command},
-            start_new_session=True,  # so that its own children are ended with it at the deadline
+            start_new_session=True,  # so that its own children are killed with it at the deadline
         )
     except OSError as error:
         raise DelegateFailed(f"{what}: {executable}: {error.strerror}") from error
@@ -131,13 +131,13 @@ def _execute(call: Call, context: Context, ipam_type: str, command: str, timeout
 
 
 def _identity(call: Call) -> dict[str, str]:
-    """Return the variables that name the attachment: a GC releases others than its own call is about."""
+    """Return the variables that name the attachment: a GC releases ones that its own call does not name."""
     given = {"CNI_CONTAINERID": call.container_id, "CNI_IFNAME": call.ifname, "CNI_NETNS": call.netns}
     return {name: value for name, value in given.items() if value}
 
 
 def _communicate(process: "Popen[bytes]", timeout_s: float) -> tuple[bytes, bytes]:
-    """Wait for a process as long as there is a caller; raises subprocess.TimeoutExpired and CallerGone."""
+    """Wait for a process while the caller waits; raises subprocess.TimeoutExpired and CallerGone."""
     import subprocess
 
     until = time.monotonic() + timeout_s
@@ -152,7 +152,7 @@ def _communicate(process: "Popen[bytes]", timeout_s: float) -> tuple[bytes, byte
 
 
 def _in_memory(data: bytes) -> int:
-    """Return a descriptor to read data from: of a pipe, who does not read it yet would have to be fed."""
+    """Return a descriptor of data in memory: a pipe would have to be fed until its reader has it all."""
     descriptor = os.memfd_create("stdin")
     with open(descriptor, "wb", closefd=False) as file:
         file.write(data)

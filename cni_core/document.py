@@ -1,4 +1,4 @@
-"""The JSON document of a network: reading it from anyone, and walking in it. Pure."""
+"""The JSON document of a network: decoding it from an untrusted source, and looking up keys. Pure."""
 
 import json
 import re
@@ -8,12 +8,12 @@ from cni_core.errors import DecodingFailure, InvalidConfig
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # of networks and containers (pkg/utils)
 _DEPTH_MOST = 100
-# How JSON spells NUL and surrogates; a pair of those is one character, and stays it.
+# The JSON escapes of NUL and surrogates; a surrogate pair is one character, and stays one.
 _NO_TEXT = re.compile(rb"\\u(0000|[dD][89a-fA-F])")
 
 
 def decode_config(stdin: bytes) -> dict[str, Any]:
-    """Return the network configuration, with a valid name, or raise the error for what is wrong."""
+    """Return the network configuration, with a valid name; raises DecodingFailure or InvalidConfig."""
     try:
         conf = json.loads(stdin)
     except (ValueError, RecursionError) as error:
@@ -33,7 +33,7 @@ def decode_config(stdin: bytes) -> dict[str, Any]:
 
 
 def _is_deep(document: object) -> bool:
-    """Return whether a document is nested deeper than the functions that walk it may go."""
+    """Return whether a document is nested too deeply for recursive functions."""
     level = [document]
     for _depth in range(_DEPTH_MOST):
         level = [
@@ -47,9 +47,9 @@ def _is_deep(document: object) -> bool:
 
 
 def _as_text(value: Any) -> Any:  # noqa: ANN401 - JSON from anyone
-    """Return a document with U+FFFD in place of what no file or link can be named by: NUL, lone surrogates.
+    """Return a document with U+FFFD for characters that no file or link name can have: NUL, lone surrogates.
 
-    Replaced, not refused: a DEL of such a configuration has to succeed, and an ADD is told by the name.
+    They are replaced, not refused: a DEL of such a configuration has to succeed, and an ADD reports the name.
     """
     match value:
         case str():
@@ -63,7 +63,7 @@ def _as_text(value: Any) -> Any:  # noqa: ANN401 - JSON from anyone
 
 
 def section(document: object, *keys: str) -> Any:  # noqa: ANN401 - JSON from anyone
-    """Walk into nested JSON objects; None where a key is absent or something is no object."""
+    """Look up a path of keys in nested JSON objects; None if a key is absent or a value is not an object."""
     for key in keys:
         if not isinstance(document, dict):
             return None

@@ -22,7 +22,7 @@ CniError                    999  anything that has no class of its own
 ├── CheckFailed             120
 └── DelegateFailed          130
 
-Messages say what was tried, on what, and why it failed: lower case, no full stop.
+A message names the action, its object and the reason for the failure: lower case, no full stop.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from typing import Any, ClassVar, Self
 
 
 class CniError(Exception):
-    """A failure that the runtime is told about."""
+    """A failure that is reported to the runtime."""
 
     code: ClassVar[int] = 999
 
@@ -72,7 +72,7 @@ class IoFailure(CniError):
 
 
 class DecodingFailure(CniError):
-    """What should have been JSON is not."""
+    """An input that should be JSON is not."""
 
     code = 6
 
@@ -88,12 +88,12 @@ class InvalidConfig(CniError):
 
     @classmethod
     def of(cls, problems: Sequence[str]) -> Self:
-        """Return the error for all that is wrong with a configuration."""
+        """Return the error for all problems of a configuration."""
         return cls("invalid network configuration: " + "; ".join(problems), problems=tuple(problems))
 
 
 class InvalidNetns(CniError):
-    """CNI_NETNS is absent, is no network namespace, or is the host's own."""
+    """CNI_NETNS is absent, is not a network namespace, or is the host's own."""
 
     code = 8
 
@@ -117,7 +117,7 @@ class LimitedConnectivity(CniError):
 
 
 class LinkFailure(CniError):
-    """The kernel refused a look at or a change of a link, an address or a route."""
+    """The kernel refused to show or to change a link, an address or a route."""
 
     code = 100
 
@@ -141,7 +141,7 @@ class UplinkMissing(CniError):
 
 
 class UplinkDown(CniError):
-    """The interface that a parent needs is there but down; it is not ours to bring up."""
+    """The interface that a parent needs is down, and is not ours to bring up."""
 
     code = 104
 
@@ -184,5 +184,5 @@ class DelegateError(CniError):
         self.own_code = code
 
     def to_json(self, cni_version: str) -> dict[str, Any]:  # type: ignore[explicit-override] # typing.override is of 3.12
-        """Return the delegate's error as it was."""
+        """Return the delegate's error unchanged."""
         return super().to_json(cni_version) | {"code": self.own_code}

@@ -1,6 +1,6 @@
-"""What happens in a verb, for whoever subscribes: log, metrics, announcements.
+"""The events of a verb, for its subscribers: log, metrics, announcements.
 
-Events only wake and count: the truth is on disk, where a one-shot plugin changes it without an event.
+Events only wake and count. The truth is on disk, where a one-shot plugin changes it without an event.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Going on after failures: DEL and GC do all they can and report at the end."""
+"""Continuing after failures: DEL and GC do all they can, and report at the end."""
 
 import contextlib
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class Failures:
             self._errors.append(error)
         except OSError as error:  # such as EMFILE, wherever it comes from
             self._errors.append(IoFailure(f"{error.strerror or error}"))
-        except Exception as error:  # noqa: BLE001 - a bug in one step keeps no other from running
+        except Exception as error:  # noqa: BLE001 - a bug in one step must not stop the others
             self._errors.append(CniError(f"{type(error).__name__}: {error}"))
 
     def raise_first(self) -> None:

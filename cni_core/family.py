@@ -5,7 +5,7 @@ from typing import Self
 
 
 class Family(Enum):
-    """An IP version; its value is the number by which the protocols know it."""
+    """An IP version; its value is the version number."""
 
     IPV4 = 4
     IPV6 = 6

@@ -1,4 +1,4 @@
-"""Interface names: what the kernel takes for one (dev_valid_name and dev_alloc_name, net/core/dev.c)."""
+"""Interface names: the rules of the kernel (dev_valid_name and dev_alloc_name, net/core/dev.c)."""
 
 IFNAME_BYTES = 15
 
@@ -15,13 +15,13 @@ def ifname_problem(name: str) -> str:
         return "is . or .."
     if any(c in "/:" or c.isspace() for c in name):
         return "contains / or : or whitespace characters"
-    if "%" in name:  # dev_alloc_name takes net%d for a pattern, and a lone % for an error
+    if "%" in name:  # dev_alloc_name takes net%d as a pattern, and a lone % as an error
         return "contains %"
     return ""
 
 
 def is_text(value: str) -> bool:
-    """Return whether a string can be handed to the kernel and to files: without NUL and lone surrogates."""
+    """Return whether the kernel and files can take a string: one without NUL and lone surrogates."""
     try:
         return b"\0" not in value.encode()
     except UnicodeEncodeError:

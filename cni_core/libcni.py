@@ -1,4 +1,4 @@
-"""What container runtimes record of each attachment (containernetworking/cni, libcni)."""
+"""The records that container runtimes keep of each attachment (containernetworking/cni, libcni)."""
 
 import base64
 import os
@@ -20,7 +20,7 @@ def sandbox_of(network: str, container_id: str, ifname: str) -> str | None:
 def is_last(network: str, container_id: str, ifname: str, plugin: str) -> bool | None:
     """Return whether the recorded list of an attachment ends with a plugin; None if nothing is recorded.
 
-    A plugin is not told of those after it, and they may change its interface without a word in the result.
+    A plugin does not know the plugins after it, which may change its interface without reporting it.
     """
     text = _record(network, container_id, ifname).get("config")
     try:

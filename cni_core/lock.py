@@ -1,12 +1,12 @@
 """An exclusive file lock with a deadline. The only module that imports filelock.
 
 filelock takes a free lock, by descriptor: its path locks take 0.1 ms and thirty system calls more, for cases
-that root's own directories do not have. It waits by polling; here the kernel's queue of flock(2) is waited
-in instead, in which nobody is overtaken: of 200 warm processes at once the last had its lease after 0.55 s,
-where polling with a tuned interval took 1.2 s.
+that do not occur in root's own directories. filelock waits by polling. This module waits in the kernel's
+queue of flock(2) instead, where nobody is overtaken: of 200 warm processes at once the last had its lease
+after 0.55 s. Polling with a tuned interval took 1.2 s.
 
-flock(2) has no deadline and cannot be interrupted in a thread, so a thread waits in it. There is one for each
-file that is held by somebody else, however many want it and however long it stays held.
+flock(2) has no deadline and cannot be interrupted in a thread, so a separate thread waits in it. There is one
+for each file that another process holds, however many callers want the file and however long it is held.
 """
 
 import contextlib
@@ -21,14 +21,14 @@ from cni_core import waiting
 from cni_core.errors import IoFailure, TryAgainLater
 
 DEADLINE_S = 30.0
-_LOOK_EVERY_S = 0.5  # whether the caller is still there
+_LOOK_EVERY_S = 0.5  # to check that the caller still waits
 
 
 @contextlib.contextmanager
 def locked(path: str, deadline_s: float = DEADLINE_S) -> Iterator[None]:
-    """Hold the lock file at a path, whose directory exists; who waited longer goes first.
+    """Hold the lock file at a path in an existing directory; first come, first served.
 
-    Raises TryAgainLater at the deadline, in seconds, and IoFailure when the file cannot be made.
+    Raises TryAgainLater at the deadline, in seconds, and IoFailure if the file cannot be created.
     """
     descriptor = _lock(path, waiting.at_most(deadline_s))
     try:
@@ -39,18 +39,18 @@ def locked(path: str, deadline_s: float = DEADLINE_S) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_while_needed(path: str, deadline_s: float = DEADLINE_S) -> Iterator[None]:
-    """Hold the lock file at a path, which is removed at the end: for one of many keys, each used once."""
+    """Hold the lock file at a path and remove it at the end: for one of many keys, each used once."""
     with locked(path, deadline_s):
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
-                os.unlink(path)  # under the lock: a waiter sees that, and makes another
+                os.unlink(path)  # under the lock: a waiter sees that, and creates another
 
 
 def preload() -> None:
-    """Import now what the first lock would."""
-    import filelock  # noqa: F401 - loaded, for who locks later
+    """Import filelock now instead of at the first lock."""
+    import filelock  # noqa: F401 - loaded for later locks
 
 
 def _lock(path: str, deadline_s: float) -> int:
@@ -60,7 +60,7 @@ def _lock(path: str, deadline_s: float) -> int:
         descriptor = _try_lock(path, until, deadline_s)
         if os.fstat(descriptor).st_nlink:
             return descriptor
-        os.close(descriptor)  # the holder before removed the file: others may lock a new one
+        os.close(descriptor)  # the previous holder removed the file: others may lock a new one
 
 
 def _try_lock(path: str, until: float, deadline_s: float) -> int:
@@ -94,9 +94,9 @@ def _wait(has_lock: threading.Event, until: float) -> bool:
 
 
 class _Waiter:
-    """A place in this process's queue for a file, whose head waits in the kernel's."""
+    """A place in this process's queue for a file; the head of the queue waits in the kernel's queue."""
 
-    _queues: "dict[str, deque[_Waiter]]" = {}  # noqa: RUF012 - of the process, under the guard
+    _queues: "dict[str, deque[_Waiter]]" = {}  # noqa: RUF012 - of the process, protected by the guard
     _guard = threading.Lock()
 
     def __init__(self, path: str, descriptor: int) -> None:
@@ -115,13 +115,13 @@ class _Waiter:
     def _start(self, path: str, queue: "deque[_Waiter]") -> None:
         try:
             threading.Thread(target=self._serve, args=(path, queue), daemon=True).start()
-        except RuntimeError as error:  # a limit of processes
+        except RuntimeError as error:  # the limit of processes
             os.close(self._descriptor)
             raise TryAgainLater(f"lock {path}: {error}") from error
 
     @classmethod
     def _serve(cls, path: str, queue: "deque[_Waiter]") -> None:
-        """Wait for one after the other, until nobody wants the file any more."""
+        """Wait for the lock on behalf of each waiter in turn, until nobody wants the file any more."""
         while True:
             with cls._guard:
                 while queue and queue[0]._left:  # noqa: SLF001 - its own class
@@ -137,7 +137,7 @@ class _Waiter:
                     head.has_lock.set()
 
     def leave(self) -> None:
-        """Give up; the descriptor is closed at once, or by the thread if that waits with it."""
+        """Give up the place; the descriptor is closed now, or by the thread if that waits with it."""
         with self._guard:
             queue = self._queues.get(self._path)
             if self.has_lock.is_set() or (queue and self in queue and queue[0] is not self):

@@ -1,9 +1,9 @@
-"""Reading a configuration object by its schema, a TypedDict: all problems at once, unknown keys warned of.
+"""Loading a configuration object by its schema, a TypedDict: all problems at once, warnings for unknown keys.
 
-Validation changes nothing in the object, so the object itself is the value. What was found valid once is
-remembered, by this process and by its hash until the next boot, and not validated again, which spares most
-ADDs the import of pydantic (110 of 250 ms).
-DEL and GC never come here, for they must work with a broken configuration.
+Validation changes nothing in the object, so the object itself is the value. A valid configuration is cached:
+in this process, and by its hash on disk until the next boot. It is not validated again, which spares most
+ADDs the import of pydantic (110 of 250 ms). DEL and GC never come here, since they must work with a broken
+configuration.
 """
 
 import contextlib
@@ -18,10 +18,10 @@ from cni_core import __version__, run_directory, statefile
 from cni_core.errors import InvalidConfig, IoFailure
 
 _MEMORY = run_directory.VALIDATED
-# What differs from call to call; the code that reads it checks it.
+# Keys that differ from call to call; the code that reads them checks them.
 _PER_CALL = frozenset({"args", "prevResult", "runtimeConfig"})
 
-_known: dict[str, list[str]] = {}  # of this process, whose files may be gone
+_known: dict[str, list[str]] = {}  # of this process; the files may be gone
 _KNOWN_MOST = 1000
 
 _SchemaT = TypeVar("_SchemaT")
@@ -69,7 +69,7 @@ def _inner(value: Any) -> Any:  # noqa: ANN401 - JSON from anyone
 
 
 def _warnings(text: str, schema: type, document: Mapping[str, Any], prefix: str) -> list[str]:
-    """Return the warnings of a configuration, known by its text; raise InvalidConfig for what is wrong."""
+    """Return the warnings of a configuration, cached by its text; raise InvalidConfig for its problems."""
     known = _known.get(text)
     if known is not None:
         return known
@@ -89,7 +89,7 @@ def _warnings(text: str, schema: type, document: Mapping[str, Any], prefix: str)
 
 
 def _recall(mark: str) -> list[str] | None:
-    """Return the warnings of a configuration found valid before."""
+    """Return the cached warnings of a configuration that was valid, None if there are none."""
     with contextlib.suppress(IoFailure):
         text = statefile.read_file(mark)
         return None if text is None else text.splitlines()
@@ -97,7 +97,7 @@ def _recall(mark: str) -> list[str] | None:
 
 
 def _remember(mark: str, warnings: list[str]) -> None:
-    """Remember a valid configuration; one that cannot be remembered is validated again."""
+    """Cache the warnings of a valid configuration; if that fails, it is validated again."""
     temporary = f"{mark}.{threading.get_native_id()}"
     with contextlib.suppress(OSError):
         os.makedirs(_MEMORY, mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Network configuration files as people write them: a single plugin's, or a list of plugins (.conflist)."""
+"""Network configuration files: for a single plugin, or for a list of plugins (.conflist)."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from cni_core.document import decode_config
 from cni_core.errors import CniError, InvalidConfig
 
 CONF_DIR = "/etc/cni/net.d"
-_ENDINGS = (".conf", ".conflist", ".json")  # what libcni reads
+_ENDINGS = (".conf", ".conflist", ".json")  # the files that libcni reads
 
 
 def files(directory: str) -> list[str]:
@@ -19,7 +19,7 @@ def files(directory: str) -> list[str]:
 
 
 def networks(directory: str) -> set[str]:
-    """Return the names of the networks that are configured in a directory; a file that is none has none."""
+    """Return the names of the networks that are configured in a directory; skips invalid files."""
     found = set()
     for path in files(directory):
         with contextlib.suppress(CniError):

@@ -1,7 +1,7 @@
 """The protocol shell: one call in, one JSON document and an exit status out.
 
 The inputs and outputs of a process are parameters of `run`, so that a long-lived server and the tests run
-the very same code; cni_core.process has those of a process of its own.
+the very same code; cni_core.process supplies those of a one-shot process.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ _LOCKS_S = 80.0  # for all locks of a call; the launcher waits 100
 
 
 class Edges(NamedTuple):
-    """What a process reads and writes.
+    """The inputs and outputs of a process.
 
-    `answer` takes the exit status and the text for stdout, once, and raises OSError if that reached nobody.
-    `hear` takes each event of the verb, once its answer was delivered.
+    `answer` takes the exit status and the text for stdout, once, and raises OSError if nobody received them.
+    `hear` takes each event of the verb, after its answer was delivered.
     """
 
     environ: Mapping[str, str]
@@ -76,7 +76,7 @@ def _run_verb(name: str, load: Callable[[], Commands], edges: Edges, delegates: 
         code = 0
     except CniError as error:
         code = _fail(edges, error, call)
-    except Exception as error:  # noqa: BLE001 - the one place that answers for bugs
+    except Exception as error:  # noqa: BLE001 - the one place that reports bugs
         import traceback
 
         edges.write_stderr(traceback.format_exc())
@@ -87,17 +87,17 @@ def _run_verb(name: str, load: Callable[[], Commands], edges: Edges, delegates: 
     for event in (*events, Finished(call.network if call else "", code)):
         try:
             edges.hear(event, call, context)
-        except Exception as error:  # noqa: BLE001 - it is answered: whoever listens cannot change that
+        except Exception as error:  # noqa: BLE001 - the answer is out: a listener cannot change it
             _warn(edges, name, f"{type(error).__name__}: {error}")
     return int(code != 0)
 
 
 @contextlib.contextmanager
 def _alone(name: str, call: Call, directory: str) -> Iterator[None]:
-    """Keep ADD and DEL of one attachment apart, in every process, until they have answered.
+    """Run ADD and DEL of one attachment one at a time, in all processes, until they have answered.
 
-    A runtime that gives up on an ADD calls DEL, while an agent may still be in the middle of that ADD: the
-    DEL would find nothing to remove yet, and succeed.
+    A runtime that gives up on an ADD calls DEL while an agent may still be in the middle of that ADD. The DEL
+    would find nothing to remove yet, and succeed.
     """
     if call.command not in {"ADD", "DEL"}:
         yield
@@ -118,12 +118,12 @@ def _run(commands: Commands, call: Call, context: Context, edges: Edges) -> None
         _answer_add(commands, call, context, edges)
         return
     _dispatch(commands, call, context)
-    with contextlib.suppress(OSError):  # it is done, whoever hears of it
+    with contextlib.suppress(OSError):  # the verb is done, even if nobody hears of it
         edges.answer(0, "")
 
 
 def _answer_add(commands: Commands, call: Call, context: Context, edges: Edges) -> None:
-    """Attach and answer; an attachment that nobody hears of is undone."""
+    """Attach and answer; undo the attachment if the answer reaches nobody."""
     result = commands.add(call, context)
     try:
         edges.answer(0, _text(render_result(result, call.cni_version)))
@@ -163,7 +163,7 @@ def _fail(edges: Edges, error: CniError, call: Call | None) -> int:
 
 
 def answer(edges: Edges, status: int, document: dict[str, Any]) -> int:
-    """Answer where nothing is to be undone if nobody hears it."""
+    """Send an answer that needs no undo if it reaches nobody."""
     with contextlib.suppress(OSError):
         edges.answer(status, _text(document))
     return status

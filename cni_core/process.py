@@ -17,7 +17,7 @@ from cni_core.waiting import Waits
 
 
 def run_detached(callback: Callable[[], None]) -> None:
-    """Run a callback in a child that holds none of our pipes, for a runtime waits until they close."""
+    """Run a callback in a child that holds none of our pipes, since a runtime waits until they close."""
     if os.fork():
         return
     try:
@@ -49,7 +49,7 @@ def _write_stderr(text: str) -> None:
 
 
 class _Ending:
-    """What SIGTERM does to a one-shot: it ends, or, once it has begun, gives up at its next wait."""
+    """The effect of SIGTERM on a one-shot: it ends or, once the verb has begun, gives up at the next wait."""
 
     def __init__(self) -> None:
         self._has_begun = False
@@ -70,7 +70,7 @@ class _Ending:
 def run_verb(
     name: str, load: Callable[[], Commands], delegates: Loaders, environ: Mapping[str, str], stdin: str
 ) -> str:
-    """Run a verb in this process, for an operator; return the message of its error, "" for success."""
+    """Run a verb in this process, for an operator; return the message of its error, "" on success."""
     answers: list[str] = []
     edges = Edges(
         {**os.environ, **environ}, stdin.encode, lambda _status, text: answers.append(text), _write_stderr
@@ -85,15 +85,15 @@ def main(
     command_line: Callable[[], object],
     hear: Callable[[object, Call | None, Context], object] = lambda _event, _call, _context: None,
 ) -> int:
-    """Run this process as a plugin, or, called by a person with arguments, as a command-line tool.
+    """Run this process as a plugin, or, with arguments and without CNI_COMMAND, as a command-line tool.
 
-    A SIGTERM becomes an error, so that undo still happens.
+    A SIGTERM becomes an error, so that the undo still happens.
     """
     if not os.environ.get("CNI_COMMAND") and len(sys.argv) > 1:
         command_line()
         return 0
     if sys.stdout is None and os.environ["CNI_COMMAND"] == "ADD":
-        return 1  # started with it closed: nobody would learn of what was attached
+        return 1  # started with it closed: nobody would learn of the attachment
     ending = _Ending()
 
     def read_stdin() -> bytes:
@@ -106,6 +106,6 @@ def main(
     try:
         boot.agree()
         return run(name, load, edges, delegates)
-    except TryAgainLater as error:  # of the signal, where nothing has begun
+    except TryAgainLater as error:  # from the signal, before the verb began
         answer(edges, 1, error.to_json(LATEST))
         return 1

@@ -34,8 +34,8 @@ class IPConfig(NamedTuple):
 class Route(NamedTuple):
     """A route; None means the kernel's default. MTU and MSS in bytes.
 
-    `implied`: a default route that nobody asked for, but that follows from a gateway. It gives way to one
-    that the sandbox has already. No result shows it, since it is decided where the route is made.
+    `implied`: a default route that nobody requested, but that follows from a gateway. It yields to one that
+    the sandbox has already. The field is not in the JSON form, since it is decided where the route is made.
     """
 
     dst: str
@@ -59,7 +59,7 @@ class Route(NamedTuple):
 
 
 class DNS(NamedTuple):
-    """Name servers as the runtime is to write them into the pod."""
+    """The name servers that the runtime is to write into the pod."""
 
     nameservers: tuple[str, ...] = ()
     domain: str = ""

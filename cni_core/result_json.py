@@ -27,7 +27,7 @@ _ROUTE_LIMITS = {"mtu": 32, "advmss": 32, "priority": 32, "table": 32, "scope": 
 
 
 def route_problem(route: Route) -> str:
-    """Return the reason why no kernel would take a route, "" if there is none."""
+    """Return the reason why no kernel would accept a route, "" if there is none."""
     import ipaddress
 
     for key, bits in _ROUTE_LIMITS.items():
@@ -47,13 +47,13 @@ def route_problem(route: Route) -> str:
 
 
 def _check_cidr(text: str) -> None:
-    """Raise ValueError for what Python takes for an address with its prefix, and Go's runtimes do not."""
+    """Raise ValueError for text that Python accepts as an address with a prefix, and Go's runtimes do not."""
     if not _CIDR.fullmatch(text):
         raise ValueError(f"invalid CIDR address: {text}")
 
 
 def _check(result: Result) -> Result:
-    """Return a result in which every address is one, or raise ValueError: later steps rely on it."""
+    """Return a result whose addresses are all valid, or raise ValueError: later steps rely on it."""
     import ipaddress
 
     texts = [text for i in result.interfaces for text in (i.name, i.mac, i.sandbox)]
@@ -139,7 +139,7 @@ def render_result(result: Result, version: str) -> dict[str, Any]:
 
 
 def _render_per_family(result: Result, version: str) -> dict[str, Any]:
-    """Return the form before 0.3.0, which knows one address of each family."""
+    """Return the form before 0.3.0, which has one address of each family."""
     document: dict[str, Any] = {"cniVersion": version}
     for key, family in (("ip4", Family.IPV4), ("ip6", Family.IPV6)):
         first = next((ip for ip in result.ips if ip.family is family), None)

@@ -1,6 +1,6 @@
-"""What is below /run/cni-vlan: gone with the boot, shared by agents, plugins and launchers of a host.
+"""The paths below /run/cni-vlan: gone with the boot, shared by agents, plugins and launchers of a host.
 
-launcher/launcher.c has the first two too.
+launcher/launcher.c defines the first two as well.
 """
 
 AGENT_SOCKET = "/run/cni-vlan/agent.sock"

@@ -1,4 +1,4 @@
-"""Small state files that are whole or absent, whatever instruction the process is killed at."""
+"""Small state files that are whole or absent, at whatever instruction the process is killed."""
 
 import contextlib
 import json
@@ -8,11 +8,11 @@ from typing import Any
 from cni_core.errors import IoFailure
 
 _CHUNK = 65536
-_ATTEMPTS = 5  # others make and remove the directory above at the same time; below /proc none can be made
+_ATTEMPTS = 5  # others create and remove the directory above meanwhile; below /proc none can be created
 
 
 def make_directory(path: str) -> bool:
-    """Create a directory and its parents, 0700 as they hold who runs where; return whether it is new."""
+    """Create a directory and its parents, 0700 as they show who runs where; return whether it is new."""
     reason = ""
     for _attempt in range(_ATTEMPTS):
         try:
@@ -30,10 +30,10 @@ def make_directory(path: str) -> bool:
 
 
 def write_file(path: str, text: str, *, durable: bool = False, temporary: str = "") -> None:
-    """Replace a file by rename(2); a reader sees the old text or the new, after lost power too if `durable`.
+    """Replace a file by rename(2). A reader sees the old text or the new, after lost power too if `durable`.
 
     The temporary file is `.new` beside it: every writer holds the lock of the directory, and a leftover is
-    overwritten. One who does not hold it names a `temporary` of its own, on the same file system.
+    overwritten. A writer without the lock names a `temporary` of its own, on the same file system.
     """
     temporary = temporary or os.path.join(os.path.dirname(path), ".new")
     try:
@@ -58,9 +58,9 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def overwrite_file(path: str, text: str) -> None:
-    """Write a short text of always the same length over a file, for a hint that may be lost with the power.
+    """Overwrite a file with a short text of constant length, for a hint that a power loss may take.
 
-    A rename over an existing file makes ext4 write it out at once (its auto_da_alloc): 90 us, and a disk.
+    A rename over an existing file makes ext4 write it out at once (its auto_da_alloc): 90 us, and disk I/O.
     """
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -87,7 +87,7 @@ def read_file(path: str) -> str | None:
 
 
 def _read_all(fd: int) -> bytes:
-    """Read to the end; a text layer above would ask the kernel five times as much."""
+    """Read to the end; Python's text layer would make five times as many system calls."""
     data = os.read(fd, _CHUNK)
     while len(data) % _CHUNK == 0 and (more := os.read(fd, _CHUNK)):
         data += more
@@ -95,7 +95,7 @@ def _read_all(fd: int) -> bytes:
 
 
 def read_json(path: str) -> dict[str, Any] | None:
-    """Return the object in a file; None if it is absent or, after lost power, no JSON object."""
+    """Return the object in a file; None if it is absent or, after a power loss, not a JSON object."""
     text = read_file(path)
     if text is None:
         return None
@@ -144,7 +144,7 @@ def empty_directory(path: str) -> None:
 
 
 def remove_tree(path: str, budget: int) -> int:
-    """Remove files and directories below a path, at most as many as the budget; return what is left of it."""
+    """Remove files and directories below a path, at most as many as the budget; return the rest of it."""
     for name in list_directory(path):
         if budget <= 0:
             return 0
@@ -160,7 +160,7 @@ def remove_tree(path: str, budget: int) -> int:
 
 
 def file_name(key: str) -> str:
-    """Return a key as a file name; one longer than a name may be is cut and told apart by its hash."""
+    """Return a key as a file name; a key too long for a name is cut, and made unique by its hash."""
     if len(key) <= 200:  # noqa: PLR2004 - NAME_MAX is 255 bytes, and keys are ASCII
         return key
     import hashlib

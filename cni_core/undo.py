@@ -1,4 +1,4 @@
-"""Taking back what was done, when a later step fails."""
+"""Undoing changes when a later step fails."""
 
 from collections.abc import Callable
 from typing import Self
@@ -7,10 +7,11 @@ from cni_core import waiting
 
 
 class Undo:
-    """Steps that take back what was done, run in reverse if the block fails.
+    """Steps that undo changes, run in reverse order if the block fails.
 
-    A step that fails is a warning: the others count, and the first error is the answer. What a kill must not
-    lose is recorded before it is done, and its step registered there; it may find nothing to take back.
+    A step that fails is a warning: the others count, and the first error is the answer. A change that a kill
+    must not lose is recorded before it is made, and its step is registered there; such a step may find
+    nothing to undo.
     """
 
     def __init__(self, warn: Callable[[str], None]) -> None:
@@ -18,7 +19,7 @@ class Undo:
         self._steps: list[Callable[[], None]] = []
 
     def push(self, step: Callable[[], None]) -> None:
-        """Register the step that takes back what is done next, or was just done."""
+        """Register the step that undoes the next change, or the last one."""
         self._steps.append(step)
 
     def __enter__(self) -> Self:

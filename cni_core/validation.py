@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 _LINE = 60
-# What the spec and libcni put beside a plugin's own keys (CNI spec 1.1.0, section 1).
+# The keys that the spec and libcni put beside a plugin's own (CNI spec 1.1.0, section 1).
 _STANDARD = frozenset(
     {"capabilities", "cniVersion", "cniVersions", "dns", "ipMasq", "ipam", "name", "plugins", "type"}
 )
@@ -32,7 +32,7 @@ def _adapter(schema: type) -> TypeAdapter[Any]:
 def _for_pydantic(schema: Any) -> Any:  # noqa: ANN401 - a type expression
     """Return a schema with its TypedDicts made by typing_extensions: pydantic takes no others before 3.12.
 
-    The schemas themselves are plain, for typing_extensions costs the hot path 5 ms.
+    The schemas themselves are plain, since typing_extensions costs the hot path 5 ms.
     """
     if is_typeddict(schema):
         optional = schema.__optional_keys__
@@ -62,7 +62,7 @@ def _shown(value: object) -> str:
 
 
 def _unknown(schema: Any, value: object, prefix: str) -> Iterator[str]:  # noqa: ANN401 - a type expression
-    """Describe the keys that a schema does not know, nested ones too."""
+    """Yield a warning for each key that a schema does not know, including nested keys."""
     if is_typeddict(schema) and isinstance(value, dict):
         hints = get_type_hints(schema)
         for key, item in value.items():

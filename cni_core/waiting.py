@@ -1,8 +1,8 @@
-"""What a thread does while it waits for something slow, as told by whoever runs the verb.
+"""The behaviour of a thread during a slow wait, set by the process that runs the verb.
 
 A one-shot plugin just waits, and ends when it is told to. The agent lets other verbs run meanwhile, and gives
-up what nobody waits for any more. Both act at moments of our own choice instead of an exception at any: what
-was done and what undoes it are never torn apart, and an undo is never cut short.
+up a verb that nobody waits for any more. Both give up at points of our own choice, not by an exception at any
+point: a change and its undo are never separated, and an undo is never cut short.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cni_core.errors import TryAgainLater
 
 _A_MOMENT_S = 0.1
-_UNDO_S = 30.0  # for the locks of an undo, whatever was left for the call
+_UNDO_S = 30.0  # for the locks of an undo, however little time the call has left
 
 
 class CallerGone(TryAgainLater):
@@ -28,7 +28,7 @@ def _nobody_has_gone() -> str:
 
 
 class Waits(NamedTuple):
-    """How a verb waits.
+    """The way in which a verb waits.
 
     `aside` is entered for the length of a wait. `gone` returns the reason why nobody wants the answer any
     more, "" while somebody does. After `until`, in seconds of time.monotonic, no lock is waited for: the
@@ -51,7 +51,7 @@ def _current() -> Waits:
 
 @contextlib.contextmanager
 def by(waits: Waits) -> Iterator[None]:
-    """Have the block wait in a given way, in this thread."""
+    """Set the way in which this thread waits during the block."""
     before = _current()
     _mine.waits = waits
     try:
@@ -66,20 +66,20 @@ def aside() -> AbstractContextManager[None]:
 
 
 def check() -> None:
-    """Raise CallerGone if nobody waits for what this thread does."""
+    """Raise CallerGone if nobody waits for the answer of this thread."""
     waits = _current()
     reason = waits.gone()
     if reason:
-        _mine.waits = waits._replace(gone=_nobody_has_gone)  # once: the undo that follows waits too
+        _mine.waits = waits._replace(gone=_nobody_has_gone)  # only once: the undo that follows waits too
         raise CallerGone(reason)
 
 
 def at_most(seconds: float) -> float:
-    """Return how long a lock may be waited for, of so many seconds; at least a moment."""
+    """Return the longest wait for a lock: the given seconds, or the rest of the call's; at least a moment."""
     return max(min(seconds, _current().until - time.monotonic()), _A_MOMENT_S)
 
 
 def unwatched() -> AbstractContextManager[None]:
-    """Finish the block whoever waits: it undoes what was done."""
+    """Finish the block even if nobody waits for the answer: it is an undo, or must not stop half-way."""
     until = time.monotonic() + _UNDO_S
     return by(_current()._replace(gone=_nobody_has_gone, until=until))

@@ -25,7 +25,7 @@ _TARGET_LINK_LAYER = 2
 
 
 class Announcement:
-    """The announcement of a link's addresses, and what it holds: a descriptor of the sandbox or a socket."""
+    """The announcement of a link's addresses; it holds a descriptor of the sandbox, or a socket."""
 
     def __init__(self, sandbox: Sandbox, ifname: str, frames: Sequence[bytes], count: int) -> None:
         self._sandbox = Sandbox(os.dup(sandbox.fd), sandbox.path)
@@ -35,7 +35,7 @@ class Announcement:
         self._socket: socket.socket | None = None
 
     def send(self) -> bool:
-        """Send it once; return whether to do so again, INTERVAL_S later.
+        """Send it once; return whether to send it again, INTERVAL_S later.
 
         The pod may be gone already, and an announcement is only a courtesy: it does not fail.
         """
@@ -52,7 +52,7 @@ class Announcement:
         return self._left > 0
 
     def send_all(self) -> None:
-        """Send it as often as it is to be sent."""
+        """Send it the remaining number of times."""
         while self.send():
             time.sleep(INTERVAL_S)
 
@@ -65,7 +65,7 @@ class Announcement:
         return opened
 
     def close(self) -> None:
-        """Let go of the sandbox."""
+        """Close the socket, or the descriptor of the sandbox."""
         if self._socket is None:
             os.close(self._sandbox.fd)
         else:

@@ -23,7 +23,7 @@ def text(kind: int, value: str) -> bytes:
 
 
 def read(frame: bytes, offset: int = 0) -> dict[int, bytes]:
-    """Return the attributes from an offset of a frame on, or of a nested attribute, by their type."""
+    """Return the attributes of a frame from an offset on, or of a nested attribute, by their type."""
     found = {}
     while offset + _HEADER.size <= len(frame):
         length, kind = _HEADER.unpack_from(frame, offset)
@@ -40,5 +40,5 @@ def read_text(payload: bytes) -> str:
 
 
 def read_number(payload: bytes) -> int:
-    """Read a number of the machine's byte order, of two bytes or four; 0 if there is none."""
+    """Read a number of two or four bytes in the machine's byte order; 0 if there is none."""
     return int.from_bytes(payload, sys.byteorder)

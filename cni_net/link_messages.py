@@ -1,9 +1,9 @@
 """The messages of links, packed and read directly (rtnetlink(7), linux/if_link.h).
 
-A pod's messages are packed here and in cni_net.route_messages, complete; those that make a parent go through
+All messages of a pod are packed here and in cni_net.route_messages; those that create a parent go through
 pyroute2, in cni_net.parent_messages. The codecs of pyroute2 are general, and their code is cold in a process
-that makes one call now and then: of the 4.6 ms of an ADD in a warm process they took 2, these take 0.2; and
-a one-shot process need not import them (28 ms). tests/unit/test_messages.py holds both against each other.
+that makes one call now and then: of the 4.6 ms of an ADD in a warm process they took 2, these take 0.2. And
+a one-shot process need not import them (28 ms). tests/unit/test_messages.py compares both.
 """
 
 import struct
@@ -58,7 +58,7 @@ def query_link(name: str, index: int) -> Request:
 
 
 def probe_kind(kind: str) -> Request:
-    """Return a request for a link that cannot be: no device below it, an address of one byte.
+    """Return a request for an impossible link: no device below it, an address of one byte.
 
     The kernel refuses it, with EOPNOTSUPP only if it does not know the kind (rtnl_newlink).
     """

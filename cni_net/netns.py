@@ -1,7 +1,7 @@
-"""Network namespaces: opening a sandbox, telling it from the host's, and being inside for a moment.
+"""Network namespaces: opening a sandbox, telling it from the host's, and entering it for a moment.
 
 The only module that calls setns(2). A namespace belongs to the calling thread (namespaces(7)), and a socket
-to the namespace it was opened in, so being inside is only needed to open a socket or a sysctl file.
+to the namespace it was opened in, so a thread has to be inside only to open a socket or a sysctl file.
 """
 
 import contextlib
@@ -38,14 +38,14 @@ class Sandbox(NamedTuple):
 
 
 class SandboxGone(InvalidNetns):
-    """The path does not exist, or what was there is no network namespace any more."""
+    """The path does not exist, or is no longer a network namespace."""
 
 
 @contextlib.contextmanager
 def open_sandbox(path: str, fd: int | None = None, *, own_allowed: bool = False) -> Iterator[Sandbox]:
     """Open the namespace at a path, or use an open descriptor of it.
 
-    Raises SandboxGone when there is none, InvalidNetns when it is this process's own.
+    Raises SandboxGone if there is none, InvalidNetns if it is this process's own.
     """
     opened = _open(path) if fd is None else os.dup(fd)
     try:

@@ -1,4 +1,4 @@
-"""What the kernel shows of a namespace, as plain values."""
+"""The kernel's state of a namespace, as plain values."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Link(NamedTuple):
     """A network interface as the kernel shows it.
 
-    `parent_index` is what the link is stacked on, 0 for none; `parent_elsewhere` says that this index
+    `parent_index` is the index of the link below, 0 for none; `parent_elsewhere` says that this index
     belongs to another namespace. Fields that the kind does not have are empty. MTU in bytes.
     """
 
@@ -42,7 +42,7 @@ class RouteEntry(NamedTuple):
 
 
 class HostAddress(NamedTuple):
-    """An address in CIDR form and the link that has it; `fleeting`: not one to be reached by for long."""
+    """An address in CIDR form and the link that has it; a `fleeting` one is not a lasting destination."""
 
     address: str
     ifindex: int

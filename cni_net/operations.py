@@ -1,4 +1,4 @@
-"""Changes of the kernel as plain values: decided by pure code, carried out by cni_net.rtnl."""
+"""Changes of the kernel's state as plain values: decided by pure code, carried out by cni_net.rtnl."""
 
 from typing import NamedTuple, overload
 
@@ -47,7 +47,7 @@ class CreateChild(NamedTuple):
 
 
 class Rename(NamedTuple):
-    """Give a link its final name and an alias that says whose it is."""
+    """Give a link its final name, and an alias that marks its owner."""
 
     ifindex: int
     name: str
@@ -55,7 +55,7 @@ class Rename(NamedTuple):
 
 
 class SetAlias(NamedTuple):
-    """Mark a link with a text."""
+    """Give a link an alias, which marks its owner."""
 
     ifindex: int
     name: str
@@ -106,7 +106,7 @@ class AddRoute(NamedTuple):
 
 
 class AddNeighbour(NamedTuple):
-    """Bind an address, without prefix length, to a MAC address for good; replaces what was there."""
+    """Bind an address, without prefix length, to a MAC address for good; replaces an existing binding."""
 
     ifindex: int
     name: str
@@ -144,7 +144,7 @@ class DeleteRoute(NamedTuple):
 class SetSysctl(NamedTuple):
     """Set net.<family>.conf.<interface>.<key>; `needed` if a kernel without the key is an error.
 
-    A renamed interface keeps its values (ipv6, addrconf_sysctl_register), which have to be in place before it
+    A renamed interface keeps its values (ipv6, addrconf_sysctl_register). They have to be in place before it
     is up: that is when the kernel gives it a link-local address.
     """
 
@@ -173,7 +173,7 @@ Operation = (
 
 
 def describe(operation: Operation) -> str:  # noqa: C901, PLR0911, PLR0912 - a line for each
-    """Return the words for a failure message: the change and the object of it."""
+    """Return the words for a failure message: the change and its object."""
     match operation:
         case CreateVlan(name, uplink):
             return f"create vlan {name} on {uplink.name}"
@@ -218,7 +218,7 @@ def inverse(operation: AddNeighbour) -> DeleteNeighbour: ...
 def inverse(
     operation: AddAddress | AddRoute | AddNeighbour,
 ) -> DeleteAddress | DeleteRoute | DeleteNeighbour:
-    """Return the operation that takes another back. A link takes with it all that was done to it."""
+    """Return the operation that undoes another. Deleting a link undoes all operations on it."""
     match operation:
         case AddAddress(index, name, address):
             return DeleteAddress(index, name, address)

@@ -1,6 +1,6 @@
-"""The messages that create a parent, through pyroute2's codecs: cni_net.link_messages has a pod's.
+"""The messages that create a parent, through pyroute2's codecs; cni_net.link_messages has those of a pod.
 
-A VLAN or a dummy is created once for many pods, so what the codecs cost does not matter here.
+A VLAN or a dummy is created once for many pods, so the cost of the codecs does not matter here.
 """
 
 from typing import Any

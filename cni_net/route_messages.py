@@ -1,7 +1,7 @@
 """The messages of addresses, routes and neighbours, packed and read directly.
 
 Layouts: rtnetlink(7), linux/if_addr.h, linux/rtnetlink.h, linux/neighbour.h.
-Why not by pyroute2: see cni_net.link_messages.
+The reason for not using pyroute2 is in cni_net.link_messages.
 """
 
 import ipaddress
@@ -36,8 +36,8 @@ _AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 _ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - a destination
 _POINT_TO_POINT = 31  # RFC 3021: a /31 has no broadcast address
 
-# Deprecated, or not to be used yet (tentative, failed duplicate address detection); of IPv6 also temporary,
-# which for IPv4 means a second address of one subnet.
+# Deprecated, or not usable (tentative, failed duplicate address detection); for IPv6 also temporary, a flag
+# that in IPv4 means a second address of one subnet.
 _FLEETING = {socket.AF_INET: 0x20 | 0x40 | 0x08, socket.AF_INET6: 0x01 | 0x20 | 0x40 | 0x08}
 
 _IFADDR = struct.Struct("=BBBBI")  # family, prefixlen, flags, scope, index
@@ -107,7 +107,7 @@ def add_route(route: AddRoute) -> Request:
 
 
 def delete_route(route: DeleteRoute) -> Request:
-    """Return the request that deletes a route, whoever made it and in whatever scope."""
+    """Return the request that deletes a route, of any origin and scope."""
     return Request(_RTM_DELROUTE, 0, _route(route, (0, _RT_SCOPE_NOWHERE, 0, 0)))
 
 

@@ -1,4 +1,4 @@
-"""Rtnl: what can be asked of and changed in one network namespace, in our own values.
+"""Rtnl: queries and changes of one network namespace, in our own values.
 
 The kernel's errno becomes an error class here and nowhere else.
 """
@@ -49,7 +49,7 @@ _BOTH = (Family.IPV4, Family.IPV6)
 
 
 class NameTaken(LinkFailure):
-    """The kernel already has what was to be created: a link of that name, or that VLAN id on that device."""
+    """The object to be created exists already: a link of that name, or that VLAN id on that device."""
 
 
 class Rtnl:
@@ -130,9 +130,9 @@ class Rtnl:
         return sorted(found, key=lambda route: route.priority)
 
     def supports(self, kind: str) -> bool:
-        """Return whether the kernel can make links of a kind, loading its module if it has to.
+        """Return whether the kernel can create links of a kind, loading its module if necessary.
 
-        Raises LinkFailure without the right to make links, since the kernel then does not say.
+        Raises LinkFailure without the right to create links, since the kernel then gives no answer.
         """
         try:
             self._socket.change([link_messages.probe_kind(kind)])
@@ -143,9 +143,9 @@ class Rtnl:
         return True
 
     def apply(self, operations: Sequence[Operation]) -> None:
-        """Carry out operations in their order; raise the error of the first that the kernel refused.
+        """Carry out operations in their order; raise the error of the first one that the kernel refused.
 
-        The kernel goes on after a refused operation of one batch: those between two sysctls are one.
+        The kernel continues a batch after a refused operation. Operations between two sysctls are one batch.
         """
         for is_sysctl, group in itertools.groupby(operations, lambda each: isinstance(each, SetSysctl)):
             if is_sysctl:
@@ -156,7 +156,7 @@ class Rtnl:
     def remove(
         self, operations: Sequence[DeleteRoute | DeleteNeighbour | DeleteAddress | DeleteLink]
     ) -> None:
-        """Delete what may be gone already, each for itself."""
+        """Delete objects that may be gone already, one by one."""
         for operation in operations:
             try:
                 self._socket.change([_encode(operation)])
@@ -173,7 +173,7 @@ class Rtnl:
         except KernelError as error:
             refused = operations[error.position]
             if isinstance(refused, DeleteLink) and error.errno == errno.ENODEV and refused is operations[-1]:
-                return  # gone between the look and the deletion, with its parent or its namespace
+                return  # gone since it was looked up, with its parent or its namespace
             raise _change_failed(refused, error) from error
 
 
@@ -206,7 +206,7 @@ def _reading_failed(what: str, error: KernelError) -> CniError:
 
 
 def _change_failed(operation: Operation, error: KernelError) -> CniError:
-    """Return the error class for an errno; what EBUSY and the like mean depends on the operation."""
+    """Return the error for an errno; the meaning of EBUSY and the like depends on the operation."""
     msg = f"{describe(operation)}: {os.strerror(error.errno)}"
     match operation, error.errno:
         case Rename(_, name, _), errno.EEXIST:

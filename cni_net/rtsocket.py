@@ -1,8 +1,8 @@
 """A blocking rtnetlink socket: encoded requests in, reply frames or the kernel's errors out.
 
 It knows message framing (netlink(7)) and nothing of links or routes. pyroute2's own socket is not used: it
-runs an asyncio loop for each request (about 0.3 ms; this one needs 0.004 ms) and importing it doubles the
-start.
+runs an asyncio loop for each request (about 0.3 ms; this one needs 0.004 ms), and importing it doubles the
+startup time.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from cni_core.errors import TryAgainLater
 
-REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800  # NLM_F_* of a request that makes something
+REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800  # NLM_F_* of a request that creates something
 _NLM_F_REQUEST = 0x1
 _NLM_F_ACK = 0x4
 _NLM_F_DUMP = 0x300
@@ -37,7 +37,7 @@ _RECEIVE_BYTES = 1 << 16  # the kernel sends 32 KiB at most; more would be mappe
 
 
 class KernelError(Exception):
-    """One request was refused: its position in the batch, the errno and the kernel's own words."""
+    """One request was refused: its position in the batch, the errno and the kernel's own message."""
 
     def __init__(self, position: int, errno: int, extack: str) -> None:
         super().__init__(os.strerror(errno))
@@ -73,10 +73,10 @@ class RtSocket:
         self._socket.close()
 
     def change(self, requests: Sequence[Request]) -> None:
-        """Send changes, many in one go; raise KernelError for the first that was refused.
+        """Send changes in batches; raise KernelError for the first that was refused.
 
-        The kernel handles the requests of a batch in their order and goes on after a refused one. Its answers
-        to 254 at once overflow the socket's buffer (ENOBUFS), so a batch has fewer.
+        The kernel handles the requests of a batch in order, and continues after a refused one. Its answers to
+        254 at once overflow the socket's buffer (ENOBUFS), so a batch has fewer.
         """
         for start in range(0, len(requests), _BATCH):
             try:
@@ -154,7 +154,7 @@ class RtSocket:
         """Receive one datagram; yield type, flags, sequence and the whole frame of each message."""
         try:
             data = self._socket.recv(_RECEIVE_BYTES)
-        except BlockingIOError as error:  # what SO_RCVTIMEO makes of a silent kernel
+        except BlockingIOError as error:  # from SO_RCVTIMEO, if the kernel is silent
             raise TryAgainLater(f"wait for the kernel: no answer in {_DEADLINE_S} s") from error
         except OSError as error:
             raise TryAgainLater(f"read the kernel's answer: {error.strerror}") from error

@@ -1,6 +1,6 @@
 """Interface sysctls of a sandbox or the host. The only module that reads and writes below /proc/sys.
 
-The files under /proc/sys/net show the namespace of the thread that opens them.
+The files below /proc/sys/net belong to the namespace of the thread that opens them.
 """
 
 import contextlib
@@ -41,10 +41,10 @@ def write_sysctls(sandbox: Sandbox | None, sysctls: Sequence[SetSysctl]) -> None
 
 @contextlib.contextmanager
 def _directory(family: Family, interface: str) -> Iterator[int]:
-    """Open an interface's directory once: on the way the kernel looks at the like-named of all namespaces.
+    """Open an interface's directory once: the lookup passes the directories of its name in all namespaces.
 
-    With 500 namespaces that takes 0.3 ms. A kernel without IPv6 has no such directory; then the descriptor is
-    one below which nothing is found.
+    With 500 namespaces that takes 0.3 ms. A kernel without IPv6 has no such directory; then nothing can be
+    found below the descriptor.
     """
     try:
         fd = os.open(f"{_root}/net/ipv{family.value}/conf/{interface}", os.O_PATH | os.O_CLOEXEC)
@@ -57,7 +57,7 @@ def _directory(family: Family, interface: str) -> Iterator[int]:
 
 
 def read_sysctl(family: Family, interface: str, key: str) -> str:
-    """Return a setting of an interface of this thread's namespace, "" if there is none."""
+    """Return a setting of an interface in this thread's namespace, "" if there is none."""
     try:
         with open(f"{_root}/net/ipv{family.value}/conf/{interface}/{key}", encoding="ascii") as file:
             return file.read().strip()

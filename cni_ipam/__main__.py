@@ -5,7 +5,7 @@ from cni_core.context import Commands
 
 
 def load_commands() -> Commands:
-    """Return the verbs; imported when one is called, so that VERSION and protocol errors stay cheap."""
+    """Return the verbs, imported when one is called, so that VERSION and protocol errors stay cheap."""
     from cni_ipam import commands
 
     return commands

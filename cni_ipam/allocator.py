@@ -1,7 +1,7 @@
-"""Choosing addresses: a pure decision over what may be given, what is taken, and the cursor.
+"""Choosing addresses: a pure decision from the leasable addresses, the taken ones, and the cursor.
 
-The taken addresses are seen in blocks of 256, through `Occupancy`; blocks without a free address are marked
-and stepped over, so that the cost does not grow with the leases or the size of the subnet.
+`Occupancy` shows the taken addresses in blocks of 256. Blocks without a free address are marked and skipped,
+so that the cost does not grow with the leases or the size of the subnet.
 """
 
 import ipaddress
@@ -26,7 +26,7 @@ class AddressTaken(AddressUnavailable):
 
 
 class Occupancy(Protocol):
-    """Which addresses are taken. A block is an address without its last 8 bits, a group one without 16."""
+    """The taken addresses. A block is an address without its last 8 bits, a group an address without 16."""
 
     def taken(self, version: int, block: int) -> Collection[int]:
         """Return the taken addresses of a block."""
@@ -39,7 +39,7 @@ class Occupancy(Protocol):
 
 
 class Choice(NamedTuple):
-    """An address to be leased, and the range that it is from."""
+    """An address to lease, and its range."""
 
     number: int
     range: Range
@@ -51,7 +51,7 @@ class Choice(NamedTuple):
 
 
 class Search(NamedTuple):
-    """What a search found: an address, None if all are taken; and blocks to be marked as full."""
+    """The result of a search: an address, None if all are taken; and the blocks to mark as full."""
 
     choice: Choice | None
     full: tuple[int, ...] = ()
@@ -76,11 +76,11 @@ def exhausted(range_set: RangeSet, pool: str) -> PoolExhausted:
 
 
 def _first_free(part: Interval, range_set: RangeSet, occupancy: Occupancy, full: list[int]) -> int | None:
-    """Return the first free address of an interval; blocks that turn out to be full are added to a list."""
+    """Return the first free address of an interval; add the blocks that turn out to be full to `full`."""
     first, last = part
     version = range_set.version
     if not occupancy.is_taken(version, first):
-        return first  # nearly always so, and cheaper than the look at a whole block
+        return first  # nearly always so, and cheaper than reading a whole block
     for block in _open_blocks(part, range_set, occupancy):
         start = block << BLOCK_BITS
         allowed = clip(range_set.ordered, start, start + _BLOCK_SIZE - 1)
@@ -110,13 +110,13 @@ def choose(
 ) -> Search:
     """Look for the requested address of a set, or for the next free one if none is requested.
 
-    Raises AddressUnavailable for one that cannot be given.
+    Raises AddressUnavailable for an address that cannot be leased.
     """
     if requested is None:
         return search(range_set, occupancy, cursor)
     number = int(requested)
     found = range_set.range_of(number)
-    assert found is not None  # noqa: S101 - assign() gave this set what lies in it
+    assert found is not None  # noqa: S101 - assign() gave this set an address in it
     reason = found.reserved_as(number)
     if reason:
         raise AddressUnavailable(f"requested ip {requested} {reason}")
@@ -126,9 +126,9 @@ def choose(
 
 
 def assign(range_sets: Sequence[RangeSet], requested: Sequence[str]) -> list[Address | None]:
-    """Give each requested address to the first set whose subnets hold it and that has none yet.
+    """Give each requested address to the first set whose subnets contain it and that has none yet.
 
-    Raises AddressUnavailable for one that no set can take.
+    Raises AddressUnavailable for an address that no set can take.
     """
     assigned: list[Address | None] = [None] * len(range_sets)
     unused: list[str] = []

@@ -1,4 +1,4 @@
-"""What operators use cni-ipam for: looking at leases and pools, releasing, taking over from host-local."""
+"""The command-line tool of cni-ipam: shows leases and pools, releases, takes over from host-local."""
 
 import contextlib
 import ipaddress
@@ -30,15 +30,15 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cni-vlan")
 def tool() -> None:
-    """Look after the addresses that cni-ipam leases to pods.
+    """Inspect and maintain the addresses that cni-ipam leases to pods.
 
-    As a CNI plugin it is run by a container runtime, which sets CNI_COMMAND.
+    A container runtime sets CNI_COMMAND, and runs this program as a CNI plugin.
     """
 
 
 @contextlib.contextmanager
 def _failures() -> Iterator[None]:
-    """Show an error of ours as the tool's."""
+    """Turn a CniError into an error message of the tool."""
     try:
         yield
     except CniError as error:
@@ -50,7 +50,7 @@ def _failures() -> Iterator[None]:
 @_as_json
 @_data_dir
 def leases_command(network: str | None, *, as_json: bool, data_dir: str) -> None:
-    """List the leased addresses; void ones are of an earlier boot and free."""
+    """List the leased addresses; void ones are from an earlier boot, and free."""
     with _failures():
         every = sorted(inventory.leased_addresses(data_dir), key=inventory.by_address)
     found = [leased for leased in every if network in {None, leased.lease.network}]
@@ -88,7 +88,7 @@ def _lease_json(leased: LeasedAddress) -> dict[str, Any]:
 @_as_json
 @_data_dir
 def pools_command(*, as_json: bool, data_dir: str) -> None:
-    """Show how full each subnet is."""
+    """Show the use of each subnet."""
     with _failures():
         found = list(inventory.usage(data_dir))
     if as_json:
@@ -99,13 +99,13 @@ def pools_command(*, as_json: bool, data_dir: str) -> None:
 
 
 def _short(value: object) -> str:
-    """Return a number as people read it: an IPv6 subnet has more addresses than a column has room."""
+    """Return a number in short form: the size of an IPv6 subnet is too long for a column."""
     return f"~2^{math.log2(value):.0f}" if isinstance(value, int) and value >= 1 << 32 else str(value)
 
 
 def _bar(usage: Usage) -> str:
     if not usage.size:
-        return ""  # an ADD that was killed: its subnet is chosen, and not used yet
+        return ""  # after a killed ADD: its subnet is chosen, and not used yet
     taken = usage.size - usage.free
     filled = taken * _BAR // usage.size
     if taken and not filled:
@@ -122,13 +122,13 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 @tool.command("release")
 @click.argument("address")
-@click.option("--pool", help="Pool of the lease, where several pools have the address.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--pool", help="Pool of the lease, if several pools have the address.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @_data_dir
 def release_command(address: str, pool: str | None, *, yes: bool, data_dir: str) -> None:
     """Release the lease of ADDRESS, with the other addresses of the same pod interface.
 
-    A pod that still runs keeps the address, and another pod may get it: release what no pod has any more.
+    A pod that still runs keeps the address, and another pod may get it too: release only unused addresses.
     """
     with _failures():
         leased = _only_lease(address, pool, data_dir)
@@ -142,7 +142,7 @@ def release_command(address: str, pool: str | None, *, yes: bool, data_dir: str)
 
 
 def _only_lease(address: str, pool: str | None, data_dir: str) -> LeasedAddress:
-    """Return the one lease of an address, or raise for none and for several."""
+    """Return the only lease of an address, or raise if there is none or several."""
     try:
         address = str(ipaddress.ip_interface(address).ip)
     except ValueError as error:
@@ -174,7 +174,7 @@ def import_command(file: str, source: str | None, *, dry_run: bool) -> None:
     """Take over the leases of host-local for the network that FILE configures.
 
     FILE is the network's configuration (.conf or .conflist), with "host-local" or "cni-ipam" as ipam.type. No
-    address changes, and host-local's directory is left as it is. If anything conflicts, nothing is done.
+    address changes, and host-local's directory is left as it is. If there is a conflict, nothing is done.
     """
     warnings: list[str] = []
     with _failures():

@@ -45,23 +45,23 @@ def _implied_defaults(ips: tuple[IPConfig, ...]) -> tuple[Route, ...]:
 
 
 def _used_store(call: Call) -> LeaseStore | None:
-    """Return the store that a bare configuration names, None if nothing was ever leased from it."""
+    """Return the store that an unvalidated configuration names, None if nothing was ever leased from it."""
     place = place_of(call.conf, call.network)
     store = open_store(place) if place is not None else None
     return store if store is not None and store.exists() else None
 
 
 def delete(call: Call, _context: Context) -> None:
-    """Release what the attachment holds; fine if that is nothing."""
+    """Release the attachment's lease, if it has one."""
     store = _used_store(call)
     if store is not None:
         store.transaction(lambda pool: leasing.release(pool, call.key, _networks(call, store)))
 
 
 def _networks(call: Call, store: LeaseStore) -> set[str]:
-    """Return the networks whose leases the call is about.
+    """Return the networks whose leases the call concerns.
 
-    Whose a damaged lease is, only the pool can tell, if it is this network's own.
+    A damaged lease does not name its network: it is this one's if the pool is this network's own.
     """
     return {call.network, ""} if store.place.pool == call.network else {call.network}
 
@@ -101,7 +101,7 @@ def status(call: Call, context: Context) -> None:
 
 
 def gc(call: Call, _context: Context) -> None:
-    """Release what attachments of this network hold that are not valid; no list is no information."""
+    """Release the leases of this network's attachments that are not valid; without a list, none."""
     valid = valid_attachments(call.conf)
     store = _used_store(call)
     if valid is None or store is None:

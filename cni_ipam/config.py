@@ -1,7 +1,7 @@
-"""The `ipam` object of a network: JSON in, range sets and requests out. Touches nothing.
+"""The `ipam` object of a network: JSON in, range sets and requests out. Has no side effects.
 
-Two schemas: Docker's (`subnets`) and host-local's (`ranges`, or `subnet` at the top). Every problem of a
-configuration is reported at once; docs/configuration.md has the keys.
+Two schemas: Docker's (`subnets`) and host-local's (`ranges`, or `subnet` at the top). All problems of a
+configuration are reported at once; docs/configuration.md has the keys.
 """
 
 import ipaddress
@@ -56,12 +56,12 @@ class _Runtime(TypedDict, total=False):
 
 
 class AllocationRequest(NamedTuple):
-    """What an ADD asks of the pool.
+    """The request of an ADD to the pool.
 
-    `host_local` is its schema, whose users expect its errors, word for word.
-    No range sets: the network gets a default pool, with IPv6 if `ipv6`. `implied_default` adds a default
-    route for each gateway. Addresses in `requested` are plain text. `may_be_full`: STATUS succeeds without a
-    free address.
+    Without range sets, the network gets a default pool, with IPv6 if `ipv6`. `implied_default` adds a default
+    route for each gateway. Addresses in `requested` are plain text. `host_local`: the configuration has
+    host-local's schema, whose users expect host-local's errors, word for word. `may_be_full`: STATUS succeeds
+    without a free address.
     """
 
     place: Place
@@ -85,7 +85,7 @@ def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
     if not sets and document.get("type") == "host-local" and not problems:
         raise InvalidConfig(
             "no IP ranges specified"
-        )  # its word: a default pool is not what its user asked for
+        )  # host-local's words: its users did not ask for a default pool
     problems += _family_problems(sets, call.cni_version)
     requested = _requested(call, problems)
     given = conf.get("routes", ())
@@ -110,7 +110,7 @@ def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
 
 
 class _Known(NamedTuple):
-    """A section "ipam" as it was read before."""
+    """A section "ipam" that was read before."""
 
     document: dict[str, Any]
     runtime: list[list[Subnet]]
@@ -119,8 +119,8 @@ class _Known(NamedTuple):
     sets: list[RangeSet]
 
 
-# The agent meets the same few networks again and again, and a long list of exclusions takes longer to read
-# than an address to lease.
+# The agent serves the same few networks again and again, and reading a long list of exclusions takes longer
+# than leasing an address.
 _known: dict[str, _Known] = {}
 _KNOWN_MOST = 256
 
@@ -147,7 +147,7 @@ def _read(
 
 
 def _gateway_warnings(sets: Sequence[RangeSet]) -> list[str]:
-    """Return a warning for each gateway that is no neighbour of its pods by their own subnet."""
+    """Return a warning for each gateway that is outside its pods' subnet."""
     found = dict.fromkeys(
         (item.gateway, item.subnet) for range_set in sets for item in range_set.ranges if item.gateway
     )
@@ -192,7 +192,7 @@ def _range_sets(conf: Schema, runtime: Sequence[Sequence[Subnet]], problems: lis
 
 
 def _top_level(conf: Schema) -> Subnet:
-    """Return the one range that host-local's oldest schema has."""
+    """Return the single range of host-local's oldest schema."""
     return {
         "subnet": conf["subnet"],
         "rangeStart": conf.get("rangeStart", ""),
@@ -210,7 +210,7 @@ def _family_problems(range_sets: Sequence[RangeSet], cni_version: str) -> list[s
 
 
 def _requested(call: Call, problems: list[str]) -> tuple[str, ...]:
-    """Return the addresses asked for by the strongest of three sources, without their prefix lengths."""
+    """Return the requested addresses without prefix lengths, from the first of three sources that has any."""
     sources: tuple[tuple[str, Any], ...] = (
         ("runtimeConfig.ips", section(call.conf, "runtimeConfig", "ips")),
         ("args.cni.ips", section(call.conf, "args", "cni", "ips")),
@@ -221,7 +221,7 @@ def _requested(call: Call, problems: list[str]) -> tuple[str, ...]:
     for item in items if isinstance(items, list) else [items]:
         try:
             if not isinstance(item, str):
-                raise TypeError  # noqa: TRY301 - a number is an address to ipaddress, and to nobody else
+                raise TypeError  # noqa: TRY301 - only ipaddress takes a number as an address
             found.append(str(ipaddress.ip_interface(item).ip))
         except (TypeError, ValueError):
             problems.append(f"{where} {item}: not an IP address")

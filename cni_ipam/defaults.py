@@ -1,7 +1,7 @@
-"""Subnets for networks that name none.
+"""Default subnets for networks that configure none.
 
 <data directory>/.ula           the node's ULA prefix (RFC 4193), drawn once
-<data directory>/.lock          held while a subnet is chosen, so that no two networks get the same
+<data directory>/.lock          held while a subnet is chosen, so that no two networks get the same one
 """
 
 import ipaddress
@@ -23,7 +23,7 @@ _RTF_UP = 0x1
 
 
 def whole_subnet(subnet: Network) -> RangeSet:
-    """Return the range set of a subnet that nothing else is said of."""
+    """Return the range set of a subnet without further settings."""
     gateway = first_usable(subnet)
     reserved = [(number, number) for number in edges(subnet)]
     reserved.append((int(ipaddress.ip_address(gateway)),) * 2)
@@ -32,9 +32,9 @@ def whole_subnet(subnet: Network) -> RangeSet:
 
 
 def default_range_sets(file: PoolFile, network: str, *, ipv6: bool) -> tuple[RangeSet, ...]:
-    """Return the subnets chosen for a network, choosing and recording them the first time.
+    """Return the default subnets of a network, which are chosen and recorded the first time.
 
-    Raises PoolExhausted if every default pool overlaps something.
+    Raises PoolExhausted if every default subnet overlaps a network or route of this node.
     """
     chosen = file.chosen()
     if len(chosen) < 1 + ipv6:

@@ -2,7 +2,7 @@
 
     <pool>/lock                                  held for every change of the pool
     <pool>/cursors/<range set>                   the address given last, as text
-    <pool>/<boot id>/owners/<key>                one attachment: whose it is and its addresses
+    <pool>/<boot id>/owners/<key>                one attachment: its owner and its addresses
     <pool>/<boot id>/leases/<block>/<address>    hard link to the owner's file: the address is taken
     <pool>/<boot id>/full/<range set>/<group>/<block>    no address of the block is free
 
@@ -35,11 +35,11 @@ from cni_ipam.ranges import RangeSet
 T = TypeVar("T")
 _SWEEP = 200  # entries of earlier boots removed in one call, so that no call is slow
 _ADDRESS_WIDTH = 39  # of the longest IPv6 address, as text
-_BOOT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # nothing else is swept away
+_BOOT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # only such names are swept away
 
 
 class DiskStore:
-    """The leases of one pool, as seen from this boot. What changes something belongs into a transaction."""
+    """The leases of one pool, as seen from this boot. Every change belongs into a transaction."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -49,7 +49,7 @@ class DiskStore:
         self._current = f"{self.directory}/{self._boot}"
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
-        """Run a function with the pool's lock held; what earlier boots left is removed a little at a time."""
+        """Run a function with the pool's lock held; also remove some of the leases of earlier boots."""
         statefile.make_directory(self.directory)
         with locked(f"{self.directory}/lock"):
             self._sweep()
@@ -71,7 +71,7 @@ class DiskStore:
         statefile.write_file(probe, "")
         statefile.remove_file(probe)
 
-    # Occupancy, as cni_ipam.allocator asks for it.
+    # Occupancy, for cni_ipam.allocator.
 
     def _block_path(self, version: int, block: int) -> str:
         return f"{self._current}/leases/{address_text(version, block << BLOCK_BITS)}"
@@ -132,11 +132,11 @@ class DiskStore:
         return self.file.record(network, sets)
 
     def default_range_sets(self, network: str, *, ipv6: bool) -> tuple[RangeSet, ...]:
-        """Return the subnets chosen for a network that names none."""
+        """Return the default subnets of a network that configures none."""
         return defaults.default_range_sets(self.file, network, ipv6=ipv6)
 
     def overlaps(self, sets: Sequence[RangeSet]) -> list[str]:
-        """Describe each subnet that overlaps one of another pool of this node, if that has leases."""
+        """Describe each subnet that overlaps a subnet of another pool of this node that has leases."""
         return self.file.overlaps(sets, self._is_used)
 
     def _is_used(self, pool: str) -> bool:
@@ -153,7 +153,7 @@ class DiskStore:
             return None
 
     def move_cursor(self, range_set: RangeSet, address: str) -> None:
-        """Remember the address of a range set that was given last."""
+        """Record the address of a range set that was given last."""
         directory = f"{self.directory}/cursors"
         statefile.make_directory(directory)
         text = f"{address.partition('/')[0]:<{_ADDRESS_WIDTH}}\n"
@@ -178,7 +178,7 @@ class DiskStore:
         return None if text is None else lease_text.parse(text)
 
     def _recovered(self, key: AttachmentKey) -> Lease:
-        """Return the lease in a file that was emptied by hand, from the names of its addresses."""
+        """Return a lease whose file was emptied by hand, from the names of its addresses."""
         bare = Lease(key, "", ())
         found = []
         for version in (4, 6):
@@ -204,14 +204,14 @@ class DiskStore:
         return self._address_path(*parse_address(address))
 
     def holds(self, lease: Lease, address: str) -> bool:
-        """Return whether an address is bound to a lease: both names are one file."""
+        """Return whether an address is bound to a lease: both names are links to one file."""
         try:
             return os.path.samefile(self._lease_path(address), self._own_path(lease.key))
         except FileNotFoundError:
             return False
 
     def release(self, lease: Lease) -> None:
-        """Release the addresses of a lease: marks first, its own file last, so that it can be done again."""
+        """Release the addresses of a lease: marks first, its own file last, so that it can be repeated."""
         for address in lease.addresses:
             if not self.holds(lease, address):
                 continue
@@ -222,7 +222,7 @@ class DiskStore:
         statefile.remove_file(self._own_path(lease.key))
 
     def boots(self) -> list[str]:
-        """Return the boots that have leases, this one first; those of the others are void."""
+        """Return the boots that have leases, this one first; the leases of the others are void."""
         others = [name for name in statefile.list_directory(self.directory) if self._is_earlier(name)]
         return [self._boot, *sorted(others)]
 
@@ -240,7 +240,7 @@ class DiskStore:
                 yield lease if whole else self._recovered(AttachmentKey.parse(name))
 
     def _sweep(self) -> None:
-        """Remove some of what earlier boots left."""
+        """Remove some of the leases of earlier boots."""
         left = _SWEEP
         for name in statefile.list_directory(self.directory):
             if self._is_earlier(name):

@@ -32,7 +32,7 @@ class Source(NamedTuple):
 
 
 class ForeignLease(NamedTuple):
-    """One file of host-local: an address, whose it is, and since when, in seconds since the epoch."""
+    """One file of host-local: an address, its attachment, and the lease's time in seconds since the epoch."""
 
     address: str
     key: AttachmentKey
@@ -40,7 +40,7 @@ class ForeignLease(NamedTuple):
 
 
 class Takeover(NamedTuple):
-    """What an import does: leases to take over, those already here, void addresses, and conflicts."""
+    """The plan of an import: leases to take over, leases already here, void addresses, and conflicts."""
 
     leases: tuple[Lease, ...]
     present: tuple[Lease, ...]
@@ -49,7 +49,7 @@ class Takeover(NamedTuple):
 
 
 def take_over(source: Source, pool: Transaction, *, dry_run: bool) -> Takeover:
-    """Lease every address that host-local has in use, or none, under host-local's own lock too."""
+    """Lease every address that host-local has in use, or none; holds host-local's own lock too."""
     with _locked(source.directory, pool):
         takeover = plan(read(source.directory), source, pool)
         if not takeover.conflicts and not dry_run:
@@ -60,7 +60,7 @@ def take_over(source: Source, pool: Transaction, *, dry_run: bool) -> Takeover:
 
 
 def _locked(directory: str, pool: Transaction) -> AbstractContextManager[None]:
-    """Hold host-local's lock, which it takes by flock(2) too, unless the pool is in its own directory."""
+    """Hold host-local's lock, which is an flock(2) too, unless the pool is in host-local's directory."""
     theirs = os.path.join(directory, "lock")
     return nullcontext() if pool.is_locked_by(theirs) else locked(theirs)
 
@@ -78,7 +78,7 @@ def _read(directory: str, name: str) -> Iterable[ForeignLease]:
     except (ValueError, FileNotFoundError):  # a cursor or the lock; or released just now
         return
     container_id, _newline, ifname = (statefile.read_file(path) or "").strip().partition("\n")
-    if container_id.strip():  # an empty file is what a crash left, and nobody's
+    if container_id.strip():  # an empty file is left by a crash, and nobody's
         key = AttachmentKey(container_id.strip(), ifname.strip() or _FIRST_IFNAME)
         yield ForeignLease(str(address), key, since)
 
@@ -108,7 +108,7 @@ def plan(found: Sequence[ForeignLease], source: Source, pool: Transaction) -> Ta
 def _is_live(lease: ForeignLease, network: str) -> bool:
     """Return whether a lease may be in use: it is of this boot, or the sandbox that libcni recorded exists.
 
-    The time alone would not do: a node without a battery starts with a wrong clock.
+    The time alone is not enough: a node without a battery starts with a wrong clock.
     """
     if lease.since >= boot_time():
         return True
@@ -154,7 +154,7 @@ def _allocate(takeover: Takeover, pool: Transaction) -> None:
 
 
 def _move_cursors(source: Source, pool: Transaction) -> None:
-    """Go on after the addresses that host-local gave last."""
+    """Set the cursors to the addresses that host-local gave last."""
     for number, range_set in enumerate(source.range_sets):
         path = os.path.join(source.directory, f"{_CURSOR}{number}")
         text = (statefile.read_file(path) or "").strip()

@@ -1,4 +1,4 @@
-"""What is leased on this node, over all pools, for people and for metrics. Changes nothing."""
+"""The leases on this node, over all pools, for operators and metrics. Changes nothing."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from cni_ipam.ranges import Network, clip, count
 
 
 class LeasedAddress(NamedTuple):
-    """One leased address in CIDR form; a void one is of an earlier boot and about to be removed."""
+    """One leased address in CIDR form; a void one is from an earlier boot, and will be removed."""
 
     pool: str
     address: str
@@ -21,7 +21,7 @@ class LeasedAddress(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """How full a subnet is, in addresses; `reserved` ones are never given."""
+    """The use of a subnet, counted in addresses; `reserved` ones are never leased."""
 
     pool: str
     subnet: str
@@ -42,13 +42,13 @@ def leased_addresses(data_dir: str, *, void: bool = True) -> Iterator[LeasedAddr
 
 
 def by_address(leased: LeasedAddress) -> tuple[str, int, int]:
-    """Return the key by which addresses are sorted."""
+    """Return the sort key of an address."""
     address = ipaddress.ip_interface(leased.address)
     return leased.pool, address.version, int(address.ip)
 
 
 def usage(data_dir: str) -> Iterator[Usage]:
-    """Yield how full each subnet of each pool is."""
+    """Yield the use of each subnet of each pool."""
     for pool in pools(data_dir):
         store = DiskStore(Place(pool, data_dir))
         for subnet in store.file.subnets():

@@ -1,4 +1,4 @@
-"""A lease: the attachment, its addresses, since when; and its text, which docs/lease-store.md describes."""
+"""A lease: the attachment, its addresses and the time; and its text form (docs/lease-store.md)."""
 
 import time
 from typing import NamedTuple
@@ -20,13 +20,13 @@ class Lease(NamedTuple):
 
     @property
     def owner(self) -> str:
-        """The attachment, as a message names it."""
+        """The name of the attachment in messages."""
         pod = f"pod {self.pod.label}, " if self.pod.label else ""
         return f"{pod}container {self.key.container_id} {self.key.ifname}"
 
     @property
     def is_whole(self) -> bool:
-        """Whether the text was read as it was written: every address is one."""
+        """Whether the text is undamaged: it has addresses, and every one is valid."""
         return bool(self.addresses) and all(map(_is_address, self.addresses))
 
 
@@ -39,7 +39,7 @@ def _is_address(text: str) -> bool:
 
 
 def timestamp(seconds: float | None = None) -> str:
-    """Return a time since the epoch, or the present, in UTC, as it is written into a lease."""
+    """Return a time in seconds since the epoch, or the current time, in the form of a lease, in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
@@ -63,7 +63,7 @@ def _one_line(value: str) -> str:
 
 
 def parse(text: str) -> Lease:
-    """Return the lease in a text; what is missing is ""."""
+    """Return the lease in a text; missing fields are empty."""
     fields: dict[str, list[str]] = {}
     for line in text.split("\n")[1:]:
         key, _space, value = line.partition(" ")

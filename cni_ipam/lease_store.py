@@ -1,7 +1,7 @@
-"""What holds leases, as the verbs see it.
+"""The interface of a lease store, as the verbs see it.
 
-A lease binds addresses to an attachment. Where it is kept (a directory of this node, the memory of a test) is
-the store's own business, and so is which boot it belongs to: what an earlier boot leased is not there.
+A lease binds addresses to an attachment. The place where it is kept (a directory of this node, the memory of
+a test) is the store's own business. So is the boot of a lease: leases of an earlier boot are not there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Transaction(Occupancy, Protocol):
-    """A pool while nobody else changes it."""
+    """A pool that nobody else changes meanwhile."""
 
     def lease_of(self, key: AttachmentKey) -> Lease | None:
         """Return the lease of an attachment, None if it has none."""
@@ -35,22 +35,22 @@ class Transaction(Occupancy, Protocol):
         """Release the addresses of a lease that are still its own."""
 
     def mark_full(self, range_set: RangeSet, blocks: Sequence[int]) -> None:
-        """Remember that blocks have no free address for a range set, until one of theirs is released."""
+        """Mark blocks as full for a range set, until one of their addresses is released."""
 
     def cursor(self, range_set: RangeSet) -> int | None:
-        """Return the address of a range set that was given last, None if that is not known."""
+        """Return the address of a range set that was given last, None if unknown."""
 
     def move_cursor(self, range_set: RangeSet, address: str) -> None:
-        """Remember the address of a range set that was given last."""
+        """Record the address of a range set that was given last."""
 
     def record(self, network: str, sets: Sequence[RangeSet]) -> bool:
         """Record the subnets and ranges of a network that uses the pool; return whether they are new."""
 
     def default_range_sets(self, network: str, *, ipv6: bool) -> tuple[RangeSet, ...]:
-        """Return the subnets chosen for a network that names none; raises PoolExhausted."""
+        """Return the default subnets of a network that configures none; raises PoolExhausted."""
 
     def overlaps(self, sets: Sequence[RangeSet]) -> list[str]:
-        """Describe each subnet that overlaps one of another pool: addresses may be given twice."""
+        """Describe each subnet that overlaps one of another pool: addresses may be leased twice."""
 
     def is_locked_by(self, path: str) -> bool:
         """Return whether the transaction holds the lock file at a path."""
@@ -70,9 +70,9 @@ class LeaseStore(Protocol):
         """Return whether anything was ever leased from the pool."""
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
-        """Run a function on the pool, whole or not at all; raises TryAgainLater after a deadline.
+        """Run a function on the pool, as a whole or not at all; raises TryAgainLater after a deadline.
 
-        It may run more than once, so it changes nothing but the pool.
+        The function may run more than once, so it changes nothing but the pool.
         """
 
     def lease_of(self, key: AttachmentKey) -> Lease | None:

@@ -1,4 +1,4 @@
-"""Leasing from a pool: what the verbs do, on whatever store it is kept."""
+"""Leasing from a pool: the work of the verbs, on any lease store."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ class Tenant(NamedTuple):
 
 
 class Granted(NamedTuple):
-    """What was leased, and what the operator should know of it."""
+    """The leased addresses, and warnings for the operator."""
 
     choices: tuple[Choice, ...]
     warnings: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ def lease(pool: Transaction, tenant: Tenant, request: "AllocationRequest") -> Gr
         for range_set, address, choice in zip(range_sets, wanted, choices, strict=True):
             if address is None:
                 pool.move_cursor(range_set, choice.cidr)
-    except BaseException:  # such as a disk that is full by now
+    except BaseException:  # such as a disk that has become full
         pool.release(made)
         raise
     return Granted(tuple(choices), warnings)
@@ -79,7 +79,7 @@ def _choose(
 
 @contextmanager
 def _worded_as_by_host_local(request: "AllocationRequest", range_set: int | None = None) -> Iterator[None]:
-    """Put an error of the block into host-local's words where its schema is used: people match them."""
+    """Put an error of the block into host-local's words if its schema is used: people match them."""
     try:
         yield
     except CniError as error:
@@ -92,7 +92,7 @@ def _worded_as_by_host_local(request: "AllocationRequest", range_set: int | None
 def range_sets_of(
     pool: Transaction, network: str, request: "AllocationRequest"
 ) -> tuple[tuple[RangeSet, ...], tuple[str, ...]]:
-    """Return the range sets of a network, recorded in its pool, and warnings of subnets that overlap."""
+    """Return the range sets of a network, recorded in its pool, and warnings of overlapping subnets."""
     if not request.range_sets:
         return pool.default_range_sets(network, ipv6=request.ipv6), ()
     is_new = pool.record(network, request.range_sets)
@@ -100,15 +100,15 @@ def range_sets_of(
 
 
 def overlap_warnings(pool: Transaction, request: "AllocationRequest") -> tuple[str, ...]:
-    """Return a warning for each subnet that another pool has too."""
+    """Return a warning for each subnet that overlaps one of another pool."""
     overlaps = pool.overlaps(request.range_sets)
     return tuple(f"{text}: give both networks the same pool" for text in overlaps)
 
 
 def release(pool: Transaction, key: AttachmentKey, networks: Collection[str]) -> None:
-    """Release what an attachment holds in some networks; fine if that is nothing.
+    """Release the lease of an attachment, if it has one in the given networks.
 
-    Networks may share a pool: a DEL of one of them says nothing of the other's lease.
+    Networks may share a pool: a DEL in one of them does not concern the lease of another.
     """
     held = pool.lease_of(key)
     if held is not None and held.network in networks:
@@ -116,10 +116,11 @@ def release(pool: Transaction, key: AttachmentKey, networks: Collection[str]) ->
 
 
 def check_free(pool: Transaction, network: str, request: "AllocationRequest") -> tuple[str, ...]:
-    """Raise unless addresses can be leased; return warnings of overlaps, and of range sets that are full.
+    """Raise unless addresses can be leased; return warnings of overlaps and of full range sets.
 
-    The specification says that STATUS should fail without a free address. A runtime hands that on as a node
-    that is not ready, and Kubernetes then evicts every pod of it, of other networks too: so only if asked to.
+    The specification says that STATUS should fail without a free address. A runtime passes that on as a node
+    that is not ready, and Kubernetes then evicts all its pods, of other networks too. So STATUS fails only if
+    the configuration says so.
     """
     pool.check_writable()
     full = [
@@ -133,7 +134,7 @@ def check_free(pool: Transaction, network: str, request: "AllocationRequest") ->
 
 
 def collect(pool: Transaction, networks: Collection[str], valid: Collection[AttachmentKey]) -> None:
-    """Release what attachments of some networks hold that are not valid."""
+    """Release the leases in the given networks whose attachments are not valid."""
     for held in list(pool.leases()):
         if held.network in networks and held.key not in valid:
             pool.release(held)

@@ -1,4 +1,4 @@
-"""Where the leases of a network are: the pool and its directory, which become paths in every verb. Pure."""
+"""The place of a network's leases: the pool and its directory, which become paths in every verb. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -28,9 +28,9 @@ def data_dir_problem(data_dir: object) -> str:
 
 
 def place_of(conf: Mapping[str, Any], network: str) -> Place | None:
-    """Return the place that a bare configuration names: DEL and GC must not fail on the rest of it.
+    """Return the place that an unvalidated configuration names: DEL and GC must not fail on the rest of it.
 
-    None for one in which nothing can ever have been leased.
+    None for an invalid place, in which nothing can ever have been leased.
     """
     data_dir = section(conf, "ipam", "dataDir") or DATA_DIR
     pool = section(conf, "ipam", "pool") or network

@@ -1,4 +1,4 @@
-"""Which subnets and ranges the networks of a pool have, so that others keep off them and people can see it.
+"""The subnets and ranges of a pool's networks, so that other pools avoid them and operators can see them.
 
 <data directory>/<pool>/pool    JSON: the subnets and ranges of each network, and the subnets chosen for it
 """
@@ -15,7 +15,7 @@ from cni_ipam.addresses import address_text, parse_address
 from cni_ipam.place import Place
 from cni_ipam.ranges import Interval, Network, RangeSet, merge
 
-# What a long-lived process read last, with the file's inode and times: a file is replaced, never changed.
+# A long-lived process's last reading of each file, with inode and times: a file is replaced, never changed.
 _documents: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {}
 _DOCUMENTS_MOST = 256
 
@@ -43,7 +43,7 @@ class PoolFile:
         return [ipaddress.ip_network(text) for text in self._read().get("chosen", ())]
 
     def choose(self, subnets: Sequence[Network]) -> None:
-        """Record the default subnets of the pool, to be the same after lost power."""
+        """Record the default subnets of the pool durably: they survive a power loss."""
         chosen = [str(subnet) for subnet in subnets]
         self._write({**self._read(), "chosen": chosen}, durable=True)
 
@@ -62,7 +62,7 @@ class PoolFile:
         return True
 
     def ranges(self, subnet: Network) -> list[Interval]:
-        """Return the intervals of a subnet that any network of the pool may be given, sorted."""
+        """Return the intervals of a subnet from which any network of the pool may lease, sorted."""
         found: set[Interval] = set()
         for entry in self._read().get("networks", {}).values():
             for text in entry["ranges"]:
@@ -79,7 +79,7 @@ class PoolFile:
         return sorted(unique, key=lambda subnet: (subnet.version, int(subnet.network_address)))
 
     def overlaps(self, sets: Sequence[RangeSet], is_used: Callable[[str], bool]) -> list[str]:
-        """Describe each subnet that overlaps one of another pool in use: addresses may be given twice."""
+        """Describe each subnet that overlaps one of another pool in use: addresses may be leased twice."""
         ours = {item.subnet for range_set in sets for item in range_set.ranges}
         return sorted(
             {
@@ -97,7 +97,7 @@ class PoolFile:
                 yield from ((other, subnet) for subnet in PoolFile(self.place._replace(pool=other)).subnets())
 
     def _read(self) -> dict[str, Any]:
-        """Return the document; the caller does not change it."""
+        """Return the document, which the caller must not change."""
         try:
             found = os.stat(self._path)
         except OSError:
@@ -116,11 +116,11 @@ class PoolFile:
 
 
 def _cleaned(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document without what no release wrote: one damaged file must not stop every network."""
+    """Return a document without its invalid parts: one damaged file must not stop every network."""
     networks = document.get("networks")
     entries = networks.items() if isinstance(networks, dict) else ()
     return {
-        **document,  # what a later release added is kept
+        **document,  # additions of a later release are kept
         "version": 1,
         "networks": {str(name): _cleaned_entry(entry) for name, entry in entries if isinstance(entry, dict)},
         "chosen": _valid(document.get("chosen"), ipaddress.ip_network),
@@ -137,7 +137,7 @@ def _cleaned_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_range(text: str) -> None:
-    """Raise ValueError unless a text is two addresses with a dash between; quickly, for there may be many."""
+    """Raise ValueError unless a text is two addresses with a dash between; fast, since there may be many."""
     first, last = text.split("-")
     try:
         parse_address(first)
@@ -147,7 +147,7 @@ def _check_range(text: str) -> None:
 
 
 def _valid(items: object, check: Callable[[str], object]) -> list[str]:
-    """Return the texts of a list that a function takes."""
+    """Return the texts of a list that pass a check."""
     found = []
     for item in items if isinstance(items, list) else []:
         with contextlib.suppress(ValueError):

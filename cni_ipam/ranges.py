@@ -1,6 +1,6 @@
-"""Address arithmetic: ranges, range sets, and which addresses of them may be given out. Pure.
+"""Address arithmetic: ranges, range sets, and their leasable addresses. Pure.
 
-Addresses are integers here. A network may exclude 75,000 of them: what is derived from the exclusions is
+Addresses are integers here. A network may exclude 75,000 of them: values derived from the exclusions are
 computed in one pass, once for each range set.
 """
 
@@ -24,11 +24,11 @@ def to_address(version: int, number: int) -> Address:
 
 
 class Range(NamedTuple):
-    """Part of a subnet from which addresses are given; `reserved` ones are never given.
+    """Part of a subnet from which addresses are leased; `reserved` ones are never leased.
 
     `gateway` is the text of the router's address, "" for none; it may lie outside the subnet. `reserved` is
-    sorted and disjoint, and holds what any range of the network reserves in this subnet: a router does not
-    become a pod because another range has it.
+    sorted and disjoint, and holds the addresses that any range of the network reserves in this subnet: one
+    range must not lease the address that another range knows as a router's.
     """
 
     subnet: Network
@@ -43,17 +43,17 @@ class Range(NamedTuple):
         return self.subnet.version
 
     def describe(self) -> str:
-        """Return the range as people write it, and host-local: without the subnet's own addresses."""
+        """Return the range in the notation of host-local: without the subnet's own addresses."""
         outer = edges(self.subnet)
         first, last = self.first + (self.first in outer), self.last - (self.last in outer)
         return f"{to_address(self.version, first)}-{to_address(self.version, last)}"
 
     def free_intervals(self) -> Iterator[Interval]:
-        """Yield the addresses that may be given, as intervals, in order."""
+        """Yield the leasable addresses, as intervals, in order."""
         return gaps(self.first, self.last, self.reserved)
 
     def reserved_as(self, number: int) -> str:
-        """Return the reason why an address of the subnet is never given, "" if there is none."""
+        """Return the reason why an address of the subnet is never leased, "" if there is none."""
         if self.gateway and number == int(ipaddress.ip_address(self.gateway)):
             return "is subnet's gateway"
         if number in edges(self.subnet):
@@ -79,27 +79,27 @@ class RangeSet:
         return self.ranges[0].version
 
     def describe(self) -> str:
-        """Return the ranges as people write them."""
+        """Return the ranges in the notation of host-local."""
         return ",".join(item.describe() for item in self.ranges)
 
     @cached_property
     def intervals(self) -> list[Interval]:
-        """What may be given out, in the order in which it is: range by range."""
+        """The leasable addresses in the order in which they are leased: range by range."""
         return [interval for item in self.ranges for interval in item.free_intervals()]
 
     @cached_property
     def ordered(self) -> list[Interval]:
-        """What may be given out, sorted."""
+        """The leasable addresses, sorted."""
         return sorted(self.intervals)
 
     @cached_property
     def identity(self) -> str:
-        """A short text that is the same for the same intervals, for names of files."""
+        """A short text for file names, which is the same for the same intervals."""
         text = f"{self.version}:{self.intervals}"
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def range_of(self, number: int) -> Range | None:
-        """Return the range that gives an address, else the first whose subnet holds it.
+        """Return the range that contains an address, else the first whose subnet contains it.
 
         Ranges of one subnet may have different gateways: the range decides, not the subnet.
         """
@@ -123,14 +123,14 @@ def edges(subnet: Network) -> tuple[int, ...]:
 
 
 def first_usable(subnet: Network) -> str:
-    """Return the address that is the gateway where none is given; none in a subnet of one or two."""
+    """Return the gateway of a subnet that configures none; "" in a subnet of one or two addresses."""
     if subnet.num_addresses <= 2:  # noqa: PLR2004 - both ends are hosts
         return ""
     return str(subnet[1])
 
 
 def merge(intervals: Iterable[Interval]) -> list[Interval]:
-    """Return the same addresses as sorted, disjoint intervals, neighbours joined."""
+    """Return the same addresses as sorted, disjoint intervals, with neighbours joined."""
     merged: list[Interval] = []
     start, end = None, -1
     for first, last in sorted(intervals):
@@ -155,7 +155,7 @@ def gaps(first: int, last: int, holes: Sequence[Interval]) -> Iterator[Interval]
 
 
 def after(intervals: Sequence[Interval], cursor: int | None) -> Iterator[Interval]:
-    """Yield the intervals in order, from just after the cursor round to it; all of them if it is in none."""
+    """Yield the intervals in order from just after the cursor, wrapping to it; all if it is in none."""
     at = _position(intervals, cursor)
     if at is None or cursor is None:
         yield from intervals
@@ -175,7 +175,7 @@ def _position(intervals: Sequence[Interval], number: int | None) -> int | None:
 
 
 def count(intervals: Iterable[Interval]) -> int:
-    """Return how many addresses there are in disjoint intervals."""
+    """Return the number of addresses in disjoint intervals."""
     return sum(last - first + 1 for first, last in intervals)
 
 
@@ -183,7 +183,7 @@ def clip(intervals: Sequence[Interval], first: int, last: int) -> list[Interval]
     """Return the parts of sorted, disjoint intervals that lie between two addresses."""
     start = bisect_left(intervals, first, key=_last)
     parts = list(intervals[start : bisect_right(intervals, last, key=_first)])
-    if parts:  # of a long list only the ends may stick out
+    if parts:  # only the first and the last part can exceed the limits
         parts[0] = (max(parts[0][0], first), parts[0][1])
         parts[-1] = (parts[-1][0], min(parts[-1][1], last))
     return parts

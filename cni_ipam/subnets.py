@@ -1,4 +1,4 @@
-"""The subnets and ranges of a configuration as range sets; what is wrong with them is collected."""
+"""The subnets and ranges of a configuration as range sets; their problems are collected."""
 
 import ipaddress
 import socket
@@ -39,7 +39,7 @@ def range_sets(
 
 
 def _shared(sets: Sequence[Sequence[Range]]) -> Iterator[list[Range]]:
-    """Yield the sets with ranges that also keep off what the others reserve in their subnets."""
+    """Yield the sets, whose ranges also reserve the addresses that the others reserve in their subnets."""
     every = [item for ranges in sets for item in ranges]
     reserved = {
         version: merge(hole for item in every if item.version == version for hole in item.reserved)
@@ -87,7 +87,7 @@ def _range(conf: Subnet, path: str, problems: list[str]) -> Range | None:
     reserved += _exclusions(conf.get("exclude", ()), subnet, f"{path}.exclude", problems)
     if len(problems) > fault:
         return None
-    if gateway:  # one in another subnet counts for the ranges there
+    if gateway:  # a gateway in another subnet is reserved for the ranges there
         reserved.append((int(ipaddress.ip_address(gateway)),) * 2)
     found = Range(subnet, first, last, gateway, tuple(merge(reserved)))
     if next(found.free_intervals(), None) is None:
@@ -159,7 +159,7 @@ def _holes(text: str, subnet: Network, path: str, problems: list[str]) -> list[I
 
 
 def _exclusions(texts: Sequence[str], subnet: Network, path: str, problems: list[str]) -> list[Interval]:
-    """Return the intervals of a list of exclusions: it may be long, and is mostly one of single addresses."""
+    """Return the intervals of a list of exclusions, which may be long and mostly has single addresses."""
     family = socket.AF_INET if subnet.version == 4 else socket.AF_INET6  # noqa: PLR2004 - the IP version
     try:
         numbers = [int.from_bytes(socket.inet_pton(family, text)) for text in texts]

@@ -1,1 +1,1 @@
-"""The warm server: runs the very commands of the plugins for the launcher, without their start."""
+"""The warm server: runs the very commands of the plugins for the launcher, without their startup time."""

@@ -1,4 +1,4 @@
-"""The entry point of cni-agent. Here the plugins are wired in that it serves."""
+"""The entry point of cni-agent, which serves both plugins."""
 
 from cni_agent.cli import tool
 

@@ -1,6 +1,6 @@
 """One thread that announces the addresses of all pods.
 
-A thread for each would cost 100 us of an ADD and, when a hundred pods start at once, 65 KiB each.
+A thread for each pod would cost 100 us of an ADD and, when a hundred pods start at once, 65 KiB each.
 """
 
 import queue
@@ -13,7 +13,7 @@ from cni_net.announce import INTERVAL_S, Announcement
 
 
 class Announcing:
-    """Sends each announcement that it is given, and again when that is due."""
+    """Sends each announcement, and sends it again when that is due."""
 
     def __init__(self) -> None:
         self._given: queue.SimpleQueue[Announcement] = queue.SimpleQueue()
@@ -21,7 +21,7 @@ class Announcing:
         self._guard = threading.Lock()
 
     def give(self, announcement: Announcement) -> None:
-        """Have an announcement sent; raises RuntimeError where there can be no thread for it."""
+        """Send an announcement in the thread; raises RuntimeError if the thread cannot be started."""
         with self._guard:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="announcing", daemon=True)

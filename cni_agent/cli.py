@@ -25,7 +25,7 @@ from cni_net import sysctl
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cni-vlan")
 def tool() -> None:
-    """Keep cni-vlan and cni-ipam warm, so that a pod never waits for them."""
+    """Keep cni-vlan and cni-ipam warm, so that a pod never waits for them to start."""
 
 
 @tool.command("serve")
@@ -42,9 +42,7 @@ def tool() -> None:
     show_default=True,
     help="Socket for metrics, or a port of the loopback address.",
 )
-@click.option(
-    "--proc-sys", default="/proc/sys", show_default=True, help="A mount of /proc/sys that can be written."
-)
+@click.option("--proc-sys", default="/proc/sys", show_default=True, help="A writable mount of /proc/sys.")
 @click.option("--log/--no-log", default=True, help="Write a line of JSON per verb to stderr.")
 def serve_command(path: str, metrics: str, proc_sys: str, *, log: bool) -> None:
     """Serve invocations until SIGTERM, then finish those under way."""
@@ -66,7 +64,7 @@ def serve_command(path: str, metrics: str, proc_sys: str, *, log: bool) -> None:
     server = Server(listener, loaders, tell, journal.complain)
     with figures.served(metrics, listener.path):
         gc.collect()
-        gc.freeze()  # what is loaded stays: collections need not look at it
+        gc.freeze()  # loaded objects stay: collections need not look at them
         systemd.notify("READY=1")
         server.serve(stopping)
         systemd.notify("STOPPING=1")
@@ -83,7 +81,7 @@ def health_command(path: str) -> None:
 
 
 def _allow_descriptors() -> None:
-    """Take as many descriptors as may be had, a verb under way needs eight; select(2) is not used here."""
+    """Raise the limit of descriptors to its maximum: a running verb needs eight; select(2) is not used."""
     import resource
 
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -91,9 +89,9 @@ def _allow_descriptors() -> None:
 
 
 def _on_signals() -> socket.socket:
-    """Return a socket that can be read once a signal has asked to stop.
+    """Return a socket that becomes readable once a signal has asked to stop.
 
-    It is written to where the kernel calls us. A handler in Python would run only when poll(2) ends, and a
+    The C handler of the signal writes to it. A handler in Python would run only when poll(2) ends, and a
     signal just before that call does not end it.
     """
     waiting, waking = socket.socketpair()
@@ -133,7 +131,7 @@ _source = click.option(
 def install_command(
     bin_dir: str, conf_dir: str, confs: tuple[str, ...], prefix: str, source: str | None
 ) -> None:
-    """Put the plugins in place, then the networks; again at each upgrade. Running pods are not touched."""
+    """Install the plugins, then the networks; run it again at each upgrade. Running pods are not touched."""
     with _failures():
         done = install.install(source or _own_bundle(), confs, install.Places(prefix, bin_dir, conf_dir))
     for path in done:
@@ -154,7 +152,7 @@ def uninstall_command(bin_dir: str, prefix: str, source: str | None) -> None:
 
 @contextlib.contextmanager
 def _failures() -> Iterator[None]:
-    """Show an error of ours as the tool's."""
+    """Turn a CniError into an error message of the tool."""
     try:
         yield
     except CniError as error:
@@ -162,5 +160,5 @@ def _failures() -> Iterator[None]:
 
 
 def _own_bundle() -> str:
-    """Return the directory that this program is in."""
+    """Return the directory of this program."""
     return os.path.dirname(os.path.realpath(sys.executable))

@@ -1,4 +1,4 @@
-"""What the agent leaves to the one-shot plugin, for it may live in a container and see other files."""
+"""The requests that the agent leaves to the one-shot plugin: in a container, the agent sees other files."""
 
 import json
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ from cni_ipam.config import needs_host_files
 from cni_vlan.ledger import Ledger
 
 _BUILTIN = "cni-ipam"
-_RENAMED = {"type": "?"}  # whether a network was renamed, the host's configuration files tell
+_RENAMED = {"type": "?"}  # only the host's configuration files tell whether a network was renamed
 
 
 def declines(request: Request) -> bool:
-    """Return whether only a process on the host can do it; nothing has been touched yet.
+    """Return whether only a process on the host can serve a request; nothing has been changed yet.
 
-    That is: an IPAM plugin to execute, a file to read that the agent may not see, leases in a place of their
-    own. DEL and GC go by what ADD recorded, so that is looked at too. A configuration that cannot be read is
-    refused here as well as there.
+    Such a request needs an IPAM plugin that is executed, a file that the agent may not see, or leases in a
+    directory of their own. DEL and GC follow the record of the ADD, so that is examined too. A configuration
+    that cannot be decoded is refused by the agent as well as by the plugin.
     """
     try:
         conf = json.loads(request.stdin)
@@ -32,7 +32,7 @@ def declines(request: Request) -> bool:
 
 
 def _recorded(request: Request, network: object) -> Iterator[object]:
-    """Yield the IPAM sections by which DEL or GC releases."""
+    """Yield the recorded IPAM sections that a DEL or GC will follow."""
     command = request.environ.get("CNI_COMMAND")
     if request.plugin == _BUILTIN or command not in {"DEL", "GC"} or not isinstance(network, str):
         return

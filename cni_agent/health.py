@@ -1,4 +1,4 @@
-"""Whether the agent answers: VERSION, asked through its own socket as a launcher asks."""
+"""The health check of the agent: VERSION, requested through its own socket as by a launcher."""
 
 import socket
 

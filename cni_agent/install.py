@@ -1,12 +1,12 @@
-"""Putting the launcher, the bundle and configurations in place, each whole or not at all.
+"""Installing the launcher, the bundle and configurations, each as a whole or not at all.
 
-    <prefix>/opt/cni-vlan/<hash>/        the bundle, named by what is in it
+    <prefix>/opt/cni-vlan/<hash>/        the bundle, named by the hash of its content
     <prefix>/opt/cni-vlan/current        symbolic link to the one in use
     <bin>/cni-vlan, <bin>/cni-ipam       the launcher
     <conf>/*                             configurations, last: a runtime acts on them at once
 
-The bundle before the last stays: a plugin of it may still run. Files are written under another name, synced,
-read back, and renamed.
+The previous bundle stays: a plugin of it may still run. Files are written under another name, synced, read
+back, and renamed.
 """
 
 import contextlib
@@ -26,21 +26,21 @@ _CURRENT = "current"
 
 
 class Places(NamedTuple):
-    """Where things go. `prefix` is the host's root as it is seen from here; paths in links are without it."""
+    """The target directories. `prefix` is the host's root as seen from here; link targets do not have it."""
 
     prefix: str
     bin_dir: str
     conf_dir: str
 
     def below(self, path: str) -> str:
-        """Return a path of the host as it is seen from here."""
+        """Return a path of the host as seen from here."""
         return os.path.join(self.prefix, path.lstrip("/"))
 
 
 def install(bundle: str, confs: Sequence[str], places: Places) -> list[str]:
-    """Put everything in place, in an order in which each step works with what was there; say what was done.
+    """Install everything, in an order in which each step works with the files before it; return the paths.
 
-    Raises IoFailure; then what was there is as it was, or newer in whole files.
+    Raises IoFailure; then each file is unchanged, or replaced as a whole.
     """
     try:
         return list(_install(bundle, confs, places))
@@ -92,13 +92,13 @@ def _remove_others(root: str, kept: set[str]) -> None:
 
 
 def _install_file(source: str, target: str, mode: int) -> bool:
-    """Replace a file if it differs; return whether it did."""
+    """Replace a file if it differs; return whether it was replaced."""
     with open(source, "rb") as file:
         content = file.read()
     if _content(target) == content and _mode(target) == mode:
         return False
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    # A leading dot: runtimes read what ends in .conf or .conflist, and nothing executes it.
+    # The name is harmless: runtimes read only files that end in .conf or .conflist, and nothing executes it.
     working = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.new")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(working)  # left by an install that was killed, or planted
@@ -123,13 +123,13 @@ def _content(path: str) -> bytes | None:
 
 
 def _mode(path: str) -> int:
-    """Return the permissions of a file, -1 of a link: what is installed is the file itself."""
+    """Return the permissions of a file, -1 for a link: only the file itself counts as installed."""
     found = os.lstat(path)
     return stat.S_IMODE(found.st_mode) if stat.S_ISREG(found.st_mode) else -1
 
 
 def _files(directory: str) -> Iterator[str]:
-    """Yield the files below a directory, by name, relative to it."""
+    """Yield the files below a directory, sorted by name, relative to it."""
     for parent, directories, files in os.walk(directory):
         directories.sort()
         yield from (os.path.relpath(os.path.join(parent, name), directory) for name in sorted(files))
@@ -154,7 +154,7 @@ def _sync_tree(directory: str) -> None:
 
 
 def uninstall(bundle: str, places: Places) -> list[str]:
-    """Remove launchers and bundles; pods keep what they have. Configurations and leases are the operator's.
+    """Remove launchers and bundles; pods keep their interfaces, operators their configurations and leases.
 
     A file of our name that is not the launcher is left alone. Raises IoFailure.
     """

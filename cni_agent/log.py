@@ -9,13 +9,13 @@ from typing import Any
 
 from cni_agent.server import Done
 
-_LINE_MOST = select.PIPE_BUF  # a pipe that can be written has room for so much
+_LINE_MOST = select.PIPE_BUF  # a writable pipe has room for this many bytes
 
 
 class Log:
     """Lines on a descriptor; one write each, so that they do not mix.
 
-    Nobody has to read them: what the reader has no room for is left out, and told when it has room again.
+    The agent never waits for a reader: without room, lines are left out, and counted in the next one written.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -44,7 +44,7 @@ class Log:
         self._write({"time": _now(), "fault": text})
 
     def _write(self, line: dict[str, Any]) -> None:
-        with self._guard:  # between the look for room and the write
+        with self._guard:  # no other write between the check for room and this one
             if self._left_out:
                 line["left out before"] = self._left_out
             data = json.dumps(line).encode() + b"\n"

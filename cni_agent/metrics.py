@@ -1,4 +1,4 @@
-"""Figures for Prometheus, and a health check, over HTTP on a Unix socket or a loopback port."""
+"""Metrics for Prometheus, and a health check, over HTTP on a Unix socket or a loopback port."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ _BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.5
 
 
 class Metrics:
-    """What is counted while the agent runs, and what is looked up when somebody asks."""
+    """The counters of the running agent, and the gauges that are read at each scrape."""
 
     def __init__(self, data_dir: str = DATA_DIR) -> None:
         self.registry = CollectorRegistry()
@@ -56,7 +56,7 @@ class Metrics:
     def observe(self, done: Done) -> None:
         """Count one invocation."""
         given = done.environ.get("CNI_COMMAND", "")
-        verb = given if given in _VERBS else "other"  # a label for each that a caller invents would never end
+        verb = given if given in _VERBS else "other"  # a caller can invent verbs, and labels, without end
         self._verbs.labels(done.plugin, verb, str(done.code)).inc()
         self._seconds.labels(done.plugin, verb).observe(done.seconds)
         for stage, seconds in done.stages:
@@ -66,7 +66,7 @@ class Metrics:
     def served(self, where: str, agent: str) -> Iterator[None]:
         """Serve /metrics and /healthz on a path, or on a port of the loopback address.
 
-        Health is that of the agent that listens on the path `agent`.
+        The health is that of the agent on the path `agent`.
         """
         handler = _handler(self.registry, agent)
         if where.isdecimal():
@@ -86,7 +86,7 @@ class Metrics:
 
 
 class _FewAtOnce(ThreadingMixIn):
-    """A thread for each of a few connections; more are closed, so that strangers cost the pods nothing."""
+    """A thread for each of a few connections; others are closed, so that strangers cost the pods nothing."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -97,7 +97,7 @@ class _FewAtOnce(ThreadingMixIn):
         if self._places.acquire(blocking=False):
             try:
                 super().process_request(request, client_address)
-            except RuntimeError:  # a limit of processes
+            except RuntimeError:  # the limit of processes
                 self._places.release()
                 raise
         else:
@@ -115,7 +115,7 @@ class _FewAtOnce(ThreadingMixIn):
             self._places.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Write nothing: whoever hung up knows."""
+        """Write nothing: the client hung up, and knows."""
 
 
 def _shut(request: socket.socket) -> None:
@@ -133,7 +133,7 @@ class _PortServer(_FewAtOnce, HTTPServer):
 
 
 class _State:
-    """Leases, pools and parents as they are on disk when somebody asks."""
+    """Leases, pools and parents, read from disk at each scrape."""
 
     def __init__(self, data_dir: str) -> None:
         self._data_dir = data_dir
@@ -166,7 +166,7 @@ def _handler(registry: CollectorRegistry, agent: str) -> type[BaseHTTPRequestHan
 
         @override
         def log_message(self, format: str, *args: object) -> None:
-            """Write nothing: a line for each scrape helps nobody."""
+            """Write nothing: a line for each scrape has no use."""
 
         def do_GET(self) -> None:
             match self.path:

@@ -1,4 +1,4 @@
-"""Loading all that any verb needs, so that no pod waits for it."""
+"""Loading all code that a verb may need, so that no pod waits for it."""
 
 import cni_ipam.commands
 import cni_ipam.config
@@ -14,7 +14,7 @@ from cni_core.context import Commands, Loaders
 
 
 def preloaded() -> Loaders:
-    """Return the verbs of each plugin, and do once what costs most when it is done first."""
+    """Return the verbs of each plugin, after a first run of the steps whose first run costs most."""
     lock.preload()
     for schema in (cni_vlan.config.Schema, cni_ipam.config.Schema):
         validation.validate(schema, {}, "")

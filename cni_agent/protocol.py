@@ -1,16 +1,18 @@
 """The messages between the launcher (launcher/launcher.c) and the agent, over a stream socket. Version 2.
 
-Request: "CNI" and a byte with the version; two numbers, the lengths of what follows; the environment, as
-the plugin's name and the CNI_* variables, each ended by a NUL; and stdin. CNI_VLAN_BOOT among the variables
-is the boot as the host sees it. The sandbox's descriptor comes with the first byte, if it could be opened.
+Request: "CNI" and a byte with the version; two numbers, the lengths of the environment and of stdin; the
+environment, as the plugin's name and the CNI_* variables, each ended by a NUL; and stdin. The variable
+CNI_VLAN_BOOT is the boot as the host sees it. The sandbox's descriptor comes with the first byte, if it could
+be opened.
 
-Answers: the same four bytes; a number; the lengths of stdout and stderr; and those. The number is BEGUN,
-once, when the verb starts: up to then the launcher may run the plugin itself, if it is DECLINED or the
-connection ends. Then it is the exit status. An agent that cannot send BEGUN does not begin. A launcher sends
-one byte when its runtime has the answer; a connection that ends without it says that nobody does.
+Answers: the same four bytes; a number; the lengths of stdout and stderr; and both texts. The number is BEGUN
+in one answer, when the verb starts. Until then the launcher may run the plugin itself, if the number is
+DECLINED or the connection ends. In the last answer the number is the exit status. An agent that cannot send
+BEGUN does not begin. A launcher sends one byte when its runtime has the answer; if the connection ends
+without that byte, nobody has the answer.
 
-A launcher of version 1 is not told that its verb has begun. Numbers are 32 bits in the machine's order: both
-ends are on one host.
+A launcher of version 1 gets no BEGUN. Numbers are 32 bits in the machine's byte order: both ends are on one
+host.
 """
 
 import contextlib
@@ -34,7 +36,7 @@ _READ_S = 5.0
 
 
 class ProtocolError(Exception):
-    """The other end is no launcher of ours, or stopped in the middle."""
+    """The other end is not a launcher of ours, or stopped in the middle."""
 
 
 class Request(NamedTuple):
@@ -71,7 +73,7 @@ def receive_status(connection: socket.socket) -> int:
 
 
 def receive_request(connection: socket.socket, within_s: float) -> Request:
-    """Read a request, whole, within some seconds; raises ProtocolError or OSError."""
+    """Read a whole request within some seconds; raises ProtocolError or OSError."""
     until = time.monotonic() + within_s
     connection.settimeout(within_s)
     first, descriptors, _flags, _address = socket.recv_fds(connection, 65536, 1)
@@ -87,7 +89,7 @@ def receive_request(connection: socket.socket, within_s: float) -> Request:
 
 
 def _read(connection: socket.socket, data: bytearray, until: float) -> tuple[int, str, dict[str, str], bytes]:
-    """Read the rest of a request whose first bytes are there."""
+    """Read the rest of a request whose first bytes have arrived."""
     _fill(connection, data, _REQUEST.size, until)
     name, version, environment, stdin = _REQUEST.unpack_from(data)
     if name != _NAME or version not in _VERSIONS or environment + stdin > LARGEST:
@@ -122,7 +124,7 @@ def decline(connection: socket.socket, version: int) -> None:
 
 
 def begin(connection: socket.socket, version: int) -> bool:
-    """Tell the launcher that its verb begins; False if it is gone, and nothing may be begun."""
+    """Tell the launcher that its verb begins; False if the launcher is gone, and the verb must not begin."""
     if version == 1:
         return is_there(connection)
     try:
@@ -135,12 +137,12 @@ def begin(connection: socket.socket, version: int) -> bool:
 def is_there(connection: socket.socket) -> bool:
     """Return whether the launcher still waits."""
     poll = select.poll()
-    poll.register(connection, 0)  # POLLHUP and POLLERR are always told
+    poll.register(connection, 0)  # POLLHUP and POLLERR are always reported
     return not poll.poll(0)
 
 
 def deliver(connection: socket.socket, version: int, status: int, stdout: str, stderr: str) -> None:
-    """Send an answer and wait until it was read; raises OSError if it was not, for the launcher is gone."""
+    """Send an answer and wait until it was read; raises OSError if the launcher is gone before."""
     out, err = (text.encode(errors="surrogateescape") for text in (stdout, stderr))
     connection.sendall(_REPLY.pack(_NAME, version, status, len(out), len(err)) + out + err)
     connection.settimeout(_READ_S)

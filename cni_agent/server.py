@@ -28,17 +28,17 @@ from cni_core.waiting import Waits
 from cni_vlan import announcer
 
 _AT_ONCE = 256
-_THREADS = 32  # of those that do not wait for something slow; they take turns anyway
+_THREADS = 32  # without those in a slow wait; they take turns anyway
 _TIDY_EVERY = 256  # invocations
 _RECEIVE_S = 10.0
-_BEGIN_S = 15.0  # with _RECEIVE_S less than the launcher waits for a word
+_BEGIN_S = 15.0  # with _RECEIVE_S less than the launcher waits for the first answer
 _SEND_S = 10.0
 _DRAIN_MS = 50
 _NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Done(NamedTuple):
-    """What is told of one invocation. Seconds; `stages` in the order in which they ended."""
+    """The report of one invocation. Times in seconds; `stages` in the order in which they ended."""
 
     plugin: str
     environ: Mapping[str, str]
@@ -71,7 +71,7 @@ class Server:
         self._workers = Workers(self._serve_counted, _THREADS)
 
     def serve(self, stopping: socket.socket) -> None:
-        """Serve until `stopping` can be read; then decline what comes, and finish what has begun."""
+        """Serve until `stopping` is readable; then decline new requests, and finish running verbs."""
         self._listener.socket.settimeout(0)
         waiting = select.poll()
         for source in (self._listener.socket, stopping):
@@ -81,18 +81,18 @@ class Server:
                 break
             self._accept()
             if served % _TIDY_EVERY == 0:
-                gc.collect()  # it alone empties Python's lists of free tuples, which grow by 1 MiB
+                gc.collect()  # only this empties Python's lists of free tuples, which grow by 1 MiB
         self._drain(waiting, stopping)
 
     def _drain(self, waiting: select.poll, stopping: socket.socket) -> None:
-        """Be found no more, decline who has found us before, and let end what has begun."""
+        """Remove the socket, decline the launchers that are connected already, and finish running verbs."""
         self._stopping.set()
         self._listener.leave()
         waiting.unregister(stopping)
         while True:
             found = waiting.poll(_DRAIN_MS)
             if not self._is_busy() and (not found or not self._listener.is_own):
-                return  # what waits on systemd's socket is for the next agent
+                return  # connections on systemd's socket wait for the next agent
             self._accept()
 
     def _is_busy(self) -> bool:
@@ -114,13 +114,13 @@ class Server:
         with self._guard:
             self._running += 1
         if not self._workers.serve(connection):
-            connection.close()  # a limit of processes: the launcher sees it end, and goes on itself
+            connection.close()  # the limit of processes: the launcher sees it end, and goes on itself
             with self._guard:
                 self._running -= 1
         return True
 
     def _turn_away(self) -> None:
-        """End a connection for which there is no descriptor, so that its launcher does not wait for one."""
+        """Close a connection for which there is no descriptor, so that its launcher does not wait for one."""
         spare, self._spare = self._spare, -1
         if spare >= 0:
             os.close(spare)
@@ -147,7 +147,7 @@ class Server:
                 return
             with protocol.receive_request(connection, _RECEIVE_S) as request:
                 connection.settimeout(_SEND_S)
-                if request.environ.get("CNI_COMMAND") == "VERSION":  # of who wants to know whether it lives
+                if request.environ.get("CNI_COMMAND") == "VERSION":  # a health check
                     if protocol.begin(connection, request.version):
                         self._run(connection, request)
                     return
@@ -162,7 +162,7 @@ class Server:
                         self._run(connection, request)
 
     def _declines(self, request: protocol.Request) -> bool:
-        """Return whether the launcher has to run the plugin itself; in turn, for it reads files."""
+        """Return whether the launcher has to run the plugin itself; in turn, since it reads files."""
         return request.plugin not in self._loaders or declines(request)
 
     def _run(self, connection: socket.socket, request: protocol.Request) -> None:
@@ -208,14 +208,14 @@ def _spans(started: float, ends: Sequence[StageEnded]) -> tuple[tuple[str, float
 
 
 def _gone(connection: socket.socket, request: protocol.Request) -> str:
-    """Return the reason why an ADD is not wanted any more; other verbs are finished for nobody."""
+    """Return the reason why an ADD is no longer wanted; other verbs are finished even without a caller."""
     if request.environ.get("CNI_COMMAND") != "ADD" or protocol.is_there(connection):
         return ""
     return "the caller is gone"
 
 
 def _peer(connection: socket.socket) -> int:
-    """Return the user id of who connected (unix(7), SO_PEERCRED)."""
+    """Return the user id of the peer (unix(7), SO_PEERCRED)."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     user: int = struct.unpack("3i", credentials)[1]
     return user

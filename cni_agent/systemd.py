@@ -1,4 +1,4 @@
-"""What systemd and a service tell each other: sd_notify(3) and sd_listen_fds(3)."""
+"""The protocols between systemd and a service: sd_notify(3) and sd_listen_fds(3)."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ def activated_socket() -> socket.socket | None:
 
 
 def notify(state: str) -> None:
-    """Tell systemd a state, if it wants to know."""
+    """Report a state to systemd, if it asked for that."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return

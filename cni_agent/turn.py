@@ -1,8 +1,8 @@
-"""Whose turn it is to run in a process that serves many invocations at once.
+"""Taking turns in a process that serves many invocations at once.
 
 Threads that run Python side by side fight for the interpreter at every system call: an ADD in a burst took
-5 ms of processor time where it takes 2.2 alone, and 2.4 in turn. They step aside for what is slow: deleting a
-link, and another process's lock. A process with one invocation has nobody to step aside for.
+5 ms of processor time, against 2.2 alone, and 2.4 in turn. A thread steps aside for slow operations: deleting
+a link, and waiting for another process's lock. A process with one invocation has nobody to step aside for.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ _mine = threading.local()
 
 @contextlib.contextmanager
 def taken(within_s: float = -1) -> Iterator[bool]:
-    """Run the block in turn with the other threads that do so; False if that was not to be had in time."""
+    """Run the block in turn with the other threads that do so; yields False if the turn came too late."""
     if not _turn.acquire(timeout=within_s):
         yield False
         return
@@ -29,7 +29,7 @@ def taken(within_s: float = -1) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def aside() -> Iterator[None]:
-    """Let others run during the block, which waits for something slow."""
+    """Let other threads run during the block, which waits for something slow."""
     if not getattr(_mine, "held", False):
         yield
         return

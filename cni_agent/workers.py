@@ -1,4 +1,4 @@
-"""Threads for connections: one for each that is at work, of which a few stay for the next."""
+"""Threads for connections: one for each connection in service; a few of them stay for the next."""
 
 import contextlib
 import queue
@@ -11,11 +11,11 @@ _IDLE_MOST = 2  # 64 threads that were once needed would hold 5 MiB for ever
 
 
 class Workers:
-    """Runs a function for each connection in a thread. To start one takes 100 us, to wake one 20.
+    """Runs a function for each connection in a thread. Starting a thread takes 100 us, waking one 20.
 
     `most` threads are at work at once. Connections above that wait in line without one, since a thread
     that waits costs 65 KiB. A thread that has stepped aside does not count: a lock that is held for a minute
-    keeps nobody out.
+    must not keep other connections waiting.
     """
 
     def __init__(self, serve: Callable[[socket.socket], None], most: int) -> None:
@@ -28,7 +28,7 @@ class Workers:
         self._guard = threading.Lock()
 
     def serve(self, connection: socket.socket) -> bool:
-        """Have a connection served; False if there is no thread for it."""
+        """Serve a connection in a thread; False if there is no thread for it."""
         with self._guard:
             if self._at_work >= self._most:
                 self._line.append(connection)
@@ -38,7 +38,7 @@ class Workers:
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
-        """Have the next connection in line served while this thread waits for something slow."""
+        """Let the next connection in line be served while this thread waits for something slow."""
         with self._guard:
             self._at_work -= 1
             following = self._line.popleft() if self._line and self._at_work < self._most else None
@@ -53,7 +53,7 @@ class Workers:
                 self._at_work += 1
 
     def _begin(self, connection: socket.socket) -> bool:
-        """Have an idle thread serve a connection, else a new one."""
+        """Give a connection to an idle thread, else to a new one."""
         with self._guard:
             is_idle = self._idle > 0
             self._idle -= is_idle
@@ -62,7 +62,7 @@ class Workers:
             return True
         try:
             threading.Thread(target=self._work, args=(connection,), name="verb", daemon=True).start()
-        except RuntimeError:  # a limit of processes
+        except RuntimeError:  # the limit of processes
             with self._guard:
                 self._at_work -= 1
             return False

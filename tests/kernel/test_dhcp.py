@@ -172,13 +172,10 @@ def test_an_add_with_the_server_away_leaves_nothing_and_the_next_one_works(wire:
     wire.start_daemon()
     conf = wire.conf()
 
-    start = time.monotonic()
     reply = pod.add({**conf, "ipamTimeout": TIMEOUT_S})
-    took = time.monotonic() - start
 
     assert (reply.status, reply.code) == (1, 130)
     assert f"run IPAM plugin dhcp ADD: no answer in {TIMEOUT_S} s, killed" in reply.msg
-    assert TIMEOUT_S <= took < 3 * TIMEOUT_S
     assert_bare(wire.host, "p1")
     wire.start_server()
     assert wire.leases() == {}

@@ -18,7 +18,9 @@ from cni_agent import health
 from cni_agent.server import Done
 from cni_ipam import inventory
 from cni_ipam.place import DATA_DIR
+from cni_net.rtnl import open_rtnl
 from cni_vlan.ledger import Ledger
+from cni_vlan.node import read_node
 
 _VERBS = frozenset({"ADD", "DEL", "CHECK", "GC", "STATUS"})
 _CONNECTIONS = 4
@@ -152,10 +154,18 @@ class _State:
         parents = GaugeMetricFamily(
             "cni_parent_users", "Pod interfaces on the parent interface.", labels=["parent"]
         )
-        ledger = Ledger()
-        for parent in ledger.parents():
-            parents.add_metric([parent], sum(1 for _user in ledger.attachments(parent)))
-        return [used, size, free, parents]
+        ready = GaugeMetricFamily(
+            "cni_parent_ready",
+            "1 if the parent interface exists, is up and has a carrier, else 0.",
+            labels=["parent"],
+        )
+        with open_rtnl() as rtnl:
+            node = read_node(rtnl, Ledger())
+        for name in sorted(node.parents):
+            link = node.links.get(name)
+            parents.add_metric([name], len(node.on(name)))
+            ready.add_metric([name], link is not None and link.up and link.carrier)
+        return [used, size, free, parents, ready]
 
 
 def _handler(registry: CollectorRegistry, agent: str) -> type[BaseHTTPRequestHandler]:

@@ -232,7 +232,7 @@ def test_killed_in_the_middle_it_is_try_again_and_detach_cleans_up(
 
 
 def test_figures_and_health(host: Host, agent: RunningAgent) -> None:
-    host.uplink()
+    far = host.uplink()
     (pod,) = host.pods("p1")
     pod.attach(CONF)
     pod.add(CONF)
@@ -251,6 +251,9 @@ def test_figures_and_health(host: Host, agent: RunningAgent) -> None:
         'cni_pool_addresses{pool="lan",subnet="10.0.0.0/24"} 253.0',
         'cni_pool_free_addresses{pool="lan",subnet="10.0.0.0/24"} 252.0',
         'cni_parent_users{parent="eth0"} 1.0',
+        'cni_parent_ready{parent="eth0"} 1.0',
     }
+    far.ip("link", "set", "trunk", "down")
+    assert 'cni_parent_ready{parent="eth0"} 0.0' in ask(agent, "/metrics")[1]
     assert ask(agent, "/healthz") == (200, "ok\n")
     assert ask(agent, "/else")[0] == 404

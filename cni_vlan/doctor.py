@@ -179,7 +179,7 @@ def parents(subject: Subject) -> Iterator[Finding]:
 
 
 def sandboxes(subject: Subject) -> Iterator[Finding]:
-    """Find what is left of containers whose network namespace is gone: the runtime called no DEL."""
+    """Find the leftovers of containers whose network namespace is gone: the runtime called no DEL."""
     node = subject.node
     sandbox_paths = {(record.network, record.key): record.sandbox for record in node.attachments}
     held = {

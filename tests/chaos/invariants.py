@@ -90,8 +90,10 @@ def _ways(field: Field) -> Iterator[str]:
     }
     if wanted - there:
         yield f"{sorted(wanted - there)}: the host has no route to them"
-    if there - wanted and not any(slot.state == UNKNOWN or slot.broken for slot in near):
-        yield f"{sorted(there - wanted)}: the host has routes to what is gone"
+    unsure = [slot.net for slot in near if slot.state == UNKNOWN or slot.broken]
+    extra = [each for each in there - wanted if not any(net.has(each) for net in unsure if net)]
+    if extra:
+        yield f"{sorted(extra)}: the host has routes to what is gone"
 
 
 def _agent(field: Field) -> Iterator[str]:

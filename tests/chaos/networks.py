@@ -1,5 +1,6 @@
 """Eleven networks: every driver and mode; on interfaces, VLANs, nested ones, isolated; both families."""
 
+import ipaddress
 from typing import NamedTuple
 
 from tests.lab.world import Json, network
@@ -23,6 +24,11 @@ class Net(NamedTuple):
         """The interfaces that the plugin makes."""
         parents = self.chain[1:] if self.chain[0] in UPLINKS else self.chain
         return (*parents, f"host-{self.chain[-1]}") if self.host_access else parents
+
+    def has(self, address: str) -> bool:
+        """Whether an address is of one of its subnets."""
+        subnets = [ipaddress.ip_network(each["subnet"]) for each in self.conf["ipam"]["subnets"]]
+        return any(ipaddress.ip_address(address) in subnet for subnet in subnets)
 
     @property
     def host_access(self) -> bool:

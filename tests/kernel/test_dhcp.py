@@ -44,9 +44,8 @@ class Wire:
         return self.host.scratch / "dhcp.sock"
 
     def start_daemon(self) -> None:
-        """Start the daemon; ipvlan gets no unicast for an address that it does not have, hence broadcast."""
         self._socket.unlink(missing_ok=True)
-        self._start("daemon", "/usr/lib/cni/dhcp", "daemon", "-socketpath", str(self._socket), "-broadcast")
+        self._start("daemon", "/usr/lib/cni/dhcp", "daemon", "-socketpath", str(self._socket))
         wait_until(self._socket.exists)
 
     def start_server(self, lease_s: int = LONG_S, router: str = SERVER) -> None:

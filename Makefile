@@ -48,7 +48,7 @@ NEWER := $(if $(shell grep -s '^VERSION_CODENAME=bookworm' /etc/os-release),trix
 # A directory with the programs of Kubernetes, as docs/kubernetes.md says; by default the one beside the checkout, if it is there.
 KUBERNETES ?= $(wildcard ../shared/kubernetes)
 
-kubernetes: $(STAMP) build
+kubernetes: $(STAMP) build image
 	@echo "== Kubernetes"
 	KUBERNETES=$(KUBERNETES) $(PY) -m pytest -q $(or $(ARGS),tests/e2e/kubernetes)
 

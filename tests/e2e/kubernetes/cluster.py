@@ -68,6 +68,13 @@ class Cluster:
         self.on_node("/bin/sh", "-c", f"kill -9 $(cat {files})", check=False)  # the way there goes with them
         wait_until(lambda: self.on_node("/bin/cat", *files.split(), check=False) not in {"", before})
 
+    def proxy(self, mode: str) -> None:
+        """Have kube-proxy begin anew in a mode."""
+        path = "/etc/kube-proxy.json"
+        change = f's/"mode": "[a-z]*"/"mode": "{mode}"/'
+        self.on_node("/bin/sed", "-i", change, path)
+        self.kill("kube-proxy")
+
     def configure(self, name: str, conf: Json | None) -> None:
         """Write a file for the runtime's networks, before all others by its name, or remove it."""
         path = f"/etc/cni/net.d/0-{name}"

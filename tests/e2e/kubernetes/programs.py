@@ -15,6 +15,7 @@ from tests.lab import image, tools
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 NODE = ("kubectl", "kubelet", "kube-proxy", "crio", "pinns", "crictl", "cnitool", "multus")
 PAUSE, BUSYBOX = "lab.local/pause:1", "lab.local/busybox:1"
+_OF_BUSYBOX = ("ask", "names", "health")  # in its image too
 _HERE = Path(__file__).parent
 
 
@@ -59,12 +60,11 @@ def disk(target: Path) -> None:
     assert found is not None
     for name in NODE:
         shutil.copy2(found / name, tree / "bin" / name)
-    for name in ("pause", "ask", "names"):
+    for name in ("pause", *_OF_BUSYBOX):
         target_and_source = [str(tree / "bin" / name), str(_HERE / f"{name}.c")]
         subprocess.run(["musl-gcc", "-static", "-Os", "-s", "-o", *target_and_source], check=True)
     write_image(tree / "pause.tar", PAUSE, files={"pause": tree / "bin" / "pause"})
-    write_image(
-        tree / "busybox.tar", BUSYBOX, files={f"bin/{name}": tree / "bin" / name for name in ("ask", "names")}
-    )
+    beside = {f"bin/{name}": tree / "bin" / name for name in _OF_BUSYBOX}
+    write_image(tree / "busybox.tar", BUSYBOX, files=beside)
     image.make_disk(target, tree, "1500M")
     shutil.rmtree(tree)

@@ -10,6 +10,7 @@ from tests.lab.waiting import wait_until
 MANIFESTS = Path(__file__).parents[3] / "manifests" / "kubernetes"
 PROBE = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 2, "timeoutSeconds": 5}
 CONNECT = {"tcpSocket": {"port": 8080}, "periodSeconds": 2, "timeoutSeconds": 5}
+CALL = {"grpc": {"port": 9090}, "periodSeconds": 2, "timeoutSeconds": 5}
 
 
 NODE = "10.0.2.15"
@@ -19,9 +20,10 @@ def test_probes_services_and_ports(cluster: Cluster) -> None:
     plane = cluster.plane
     web = serving("web", readinessProbe=PROBE, livenessProbe={**PROBE, "failureThreshold": 5})
     tcp = serving("tcp", readinessProbe=CONNECT, ports=[{"containerPort": 8080, "hostPort": 8081}])
+    grpc = pod("grpc", ["health", "9090"], readinessProbe=CALL, livenessProbe=CALL)
     client = pod("client", ["sleep", "1000000"])
-    plane.apply(web, tcp, client, service("web", "web"), service("out", "web", type="NodePort"))
-    cluster.ready("web", "tcp", "client")
+    plane.apply(web, tcp, grpc, client, service("web", "web"), service("out", "web", type="NodePort"))
+    cluster.ready("web", "tcp", "grpc", "client")
 
     address = cluster.address("web")
     assert address.startswith("192.168.50.")
@@ -34,7 +36,24 @@ def test_probes_services_and_ports(cluster: Cluster) -> None:
     # CRI-O maps ports itself, without masquerade, and tells portmap nothing (tests/kernel has that).
     wait_until(lambda: cluster.on_node("/usr/bin/curl", "-s", f"http://{NODE}:8081/", check=False) == "tcp")
     assert plane.get("pod", "web")["status"]["containerStatuses"][0]["restartCount"] == 0
-    cluster.delete("pod/web", "pod/tcp", "pod/client", "service/web", "service/out")
+    cluster.delete("pod/web", "pod/tcp", "pod/grpc", "pod/client", "service/web", "service/out")
+
+
+def test_services_by_nftables(cluster: Cluster) -> None:
+    """Of a service that is made after kube-proxy has begun anew: the rules of before are still there."""
+    plane = cluster.plane
+    cluster.proxy("nftables")
+    client = pod("client", ["sleep", "1000000"])
+    plane.apply(
+        serving("later"), client, service("later", "later"), service("port", "later", type="NodePort")
+    )
+    cluster.ready("later", "client")
+
+    answers(cluster, plane.get("service", "later")["spec"]["clusterIP"], 80, "later")
+    answers(cluster, NODE, plane.get("service", "port")["spec"]["ports"][0]["nodePort"], "later")
+    assert "kube-proxy" in cluster.on_node("/usr/sbin/nft", "list", "tables", "ip")
+    cluster.proxy("iptables")
+    cluster.delete("pod/later", "pod/client", "service/later", "service/port")
 
 
 def answers(cluster: Cluster, host: str, port: int, text: str) -> None:
@@ -87,6 +106,46 @@ def deployment(name: str, replicas: int, template: Json) -> Json:
     inner = {"metadata": {"labels": labels}, "spec": template["spec"]}
     spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": inner}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}
+
+
+def test_a_pod_of_a_stateful_set_comes_back_under_its_name(cluster: Cluster) -> None:
+    plane = cluster.plane
+    before = cluster.leases()
+    ordered = deployment("ordered", 2, serving("ordered", readinessProbe=PROBE))
+    ordered |= {"kind": "StatefulSet", "spec": {**ordered["spec"], "serviceName": "ordered"}}
+    plane.apply(service("ordered", "ordered", clusterIP="None"), ordered)
+    plane.kubectl("rollout", "status", "statefulset/ordered", "--timeout=400s")
+    first, second = cluster.address("ordered-0"), cluster.address("ordered-1")
+
+    cluster.delete("pod/ordered-0")
+    plane.kubectl("rollout", "status", "statefulset/ordered", "--timeout=400s")
+
+    assert cluster.address("ordered-1") == second != first
+    assert len(cluster.leases()) == len(before) + 2
+    listed = plane.get("endpointslices", "-l", "kubernetes.io/service-name=ordered")["items"][0]["endpoints"]
+    assert {each["addresses"][0] for each in listed} == {cluster.address("ordered-0"), second}
+    cluster.delete("statefulset/ordered", "service/ordered")
+    wait_until(lambda: sorted(cluster.leases()) == sorted(before))
+
+
+def test_the_agent_is_replaced_under_running_pods(cluster: Cluster) -> None:
+    """While no agent runs, pods come and go by the one-shot plugin."""
+    plane = cluster.plane
+    before = cluster.leases()
+    plane.apply(serving("stays", readinessProbe=PROBE))
+    cluster.ready("stays")
+    agent = plane.get("pods", "-n", "kube-system")["items"][0]["metadata"]["name"]
+
+    plane.kubectl("-n", "kube-system", "rollout", "restart", "daemonset/cni-vlan")
+    plane.apply(serving("comes", readinessProbe=PROBE))
+    cluster.ready("comes")
+    plane.kubectl("-n", "kube-system", "rollout", "status", "daemonset/cni-vlan", "--timeout=400s")
+
+    (now,) = plane.get("pods", "-n", "kube-system")["items"]
+    assert now["metadata"]["name"] != agent
+    assert plane.get("pod", "stays")["status"]["containerStatuses"][0]["restartCount"] == 0
+    cluster.delete("pod/stays", "pod/comes")
+    wait_until(lambda: sorted(cluster.leases()) == sorted(before))
 
 
 def test_kubelet_and_the_runtime_are_killed_in_the_middle(cluster: Cluster) -> None:

@@ -1,4 +1,4 @@
-"""A node of the cluster: CRI-O, kubelet and kube-proxy, and what `make build` made, installed.
+"""A node of the cluster without any network yet: CRI-O, kubelet and kube-proxy, and reference plugins.
 
 Run on a lab node as `python3 -m tests.e2e.kubernetes.worker SETTINGS`, a JSON object.
 """
@@ -78,27 +78,23 @@ def plug_in() -> None:
     cable(run)
 
 
-def install(networks: list[dict[str, Any]]) -> None:
-    """Unpack what was built, as an operator does; then the networks, and the reference plugins beside."""
-    (archive,) = DIST.glob("cni-vlan-*-linux-amd64.tar.gz")
-    run("tar", "-xzf", archive, "-C", "/tmp")  # noqa: S108 - a node of its own
-    bundle = Path("/tmp") / archive.name.removesuffix(".tar.gz") / "bundle"  # noqa: S108 - as above
-    run(bundle / "cni-agent", "install")
+def install_others() -> None:
+    """Put the reference plugins and Multus where those of cni-vlan will be."""
+    plugins = Path("/opt/cni/bin")
+    plugins.mkdir(parents=True)
     for name in ("loopback", "portmap", "tuning", "bridge", "host-local"):
-        run("cp", f"/usr/lib/cni/{name}", "/opt/cni/bin/")
-    run("cp", DISK / "bin/multus", "/opt/cni/bin/")
-    directory = Path("/etc/cni/net.d")
-    for path in directory.glob("*"):
+        run("cp", f"/usr/lib/cni/{name}", plugins)
+    run("cp", DISK / "bin/multus", plugins)
+    for path in Path("/etc/cni/net.d").glob("*"):
         path.unlink()
-    for at, conf in enumerate(networks):
-        (directory / f"{at + 1}-{conf['name']}.conflist").write_text(json.dumps(conf))
 
 
 def start_runtime() -> None:
     Path("/etc/containers").mkdir(exist_ok=True)
     Path("/etc/containers/policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
-    for name in ("pause", "busybox"):
-        run("podman", "--storage-driver", "overlay", "load", "-i", DISK / f"{name}.tar")
+    (image,) = DIST.glob("cni-vlan-image-*.tar")
+    for archive in (DISK / "pause.tar", DISK / "busybox.tar", image):
+        run("podman", "--storage-driver", "overlay", "load", "-i", archive)
     Path("/etc/crio").mkdir(exist_ok=True)
     Path("/etc/crio/crio.conf").write_text(CRIO)
     start("crio", DISK / "bin/crio", "--config", "/etc/crio/crio.conf")
@@ -128,14 +124,15 @@ def start_kubelet(settings: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
-def start_proxy(settings: dict[str, Any]) -> None:
+def start_proxy() -> None:
     config = {
         "kind": "KubeProxyConfiguration",
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "mode": settings["proxy"],
+        "mode": "iptables",
         "clientConnection": {"kubeconfig": "/etc/kubeconfig"},
         "hostnameOverride": "localhost",
-        settings["proxy"]: {"masqueradeAll": True},
+        "iptables": {"masqueradeAll": True},
+        "nftables": {"masqueradeAll": True},
         "conntrack": {"maxPerCore": 0},
     }
     Path("/etc/kube-proxy.json").write_text(json.dumps(config))
@@ -147,11 +144,10 @@ def main(settings: dict[str, Any]) -> None:
     run("mount", "-o", "ro", "/dev/vdd", DISK)
     os.environ["PATH"] += f":{DISK}/bin"
     plug_in()
-    install(settings["networks"])
-    start("agent", "/opt/cni-vlan/current/cni-agent", "serve")
+    install_others()
     start_runtime()
     start_kubelet(settings)
-    start_proxy(settings)
+    start_proxy()
     print("the node runs", flush=True)
     _keep_running()
 

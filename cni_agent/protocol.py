@@ -22,6 +22,8 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Self
 
 DECLINED = 0x100
@@ -33,6 +35,7 @@ _REQUEST = struct.Struct("=3sBII")
 _REPLY = struct.Struct("=3sBIII")
 _BOOT = "CNI_VLAN_BOOT"
 _READ_S = 5.0
+_QUICK_MS = 50
 
 
 class ProtocolError(Exception):
@@ -141,12 +144,23 @@ def is_there(connection: socket.socket) -> bool:
     return not poll.poll(0)
 
 
-def deliver(connection: socket.socket, version: int, status: int, stdout: str, stderr: str) -> None:
+def deliver(
+    connection: socket.socket,
+    version: int,
+    status: int,
+    stdout: str,
+    stderr: str,
+    aside: Callable[[], AbstractContextManager[None]],
+) -> None:
     """Send an answer and wait until it was read; raises OSError if the launcher is gone before."""
     out, err = (text.encode(errors="surrogateescape") for text in (stdout, stderr))
     connection.sendall(_REPLY.pack(_NAME, version, status, len(out), len(err)) + out + err)
+    read = select.poll()
+    read.register(connection, select.POLLIN)
+    is_quick = read.poll(_QUICK_MS)
     connection.settimeout(_READ_S)
-    with contextlib.suppress(TimeoutError):  # it is there, and its runtime reads slowly
+    # A timeout: it is there, and its runtime reads slowly.
+    with contextlib.suppress(TimeoutError), contextlib.nullcontext() if is_quick else aside():
         # ECONNRESET if it ended with bytes of ours unread (unix_release_sock of the kernel).
         if not connection.recv(1) and version > 1:
             raise ConnectionResetError(errno.ECONNRESET, "the runtime did not read the answer")

@@ -22,6 +22,7 @@ from cni_agent.workers import Workers
 from cni_core import boot, plugin
 from cni_core.call import Call
 from cni_core.context import Context, Loaders
+from cni_core.errors import CniError
 from cni_core.events import Finished, StageEnded
 from cni_core.plugin import Edges
 from cni_core.waiting import Waits
@@ -134,6 +135,8 @@ class Server:
     def _serve_counted(self, connection: socket.socket) -> None:
         try:
             self._serve_one(connection)
+        except Exception as error:  # noqa: BLE001 - the launcher sees the connection end, and goes on itself
+            self._complain(f"{type(error).__name__}: {error}")
         finally:
             with self._guard:
                 self._running -= 1
@@ -145,7 +148,7 @@ class Server:
         with connection, contextlib.suppress(OSError, protocol.ProtocolError):
             if _peer(connection) != 0:
                 return
-            with protocol.receive_request(connection, _RECEIVE_S) as request:
+            with self._receive(connection) as request:
                 connection.settimeout(_SEND_S)
                 if request.environ.get("CNI_COMMAND") == "VERSION":  # a health check
                     if protocol.begin(connection, request.version):
@@ -163,7 +166,17 @@ class Server:
 
     def _declines(self, request: protocol.Request) -> bool:
         """Return whether the launcher has to run the plugin itself; in turn, since it reads files."""
-        return request.plugin not in self._loaders or declines(request)
+        try:
+            return request.plugin not in self._loaders or declines(request)
+        except CniError:  # an unreadable record: the plugin itself reports it
+            return True
+
+    def _receive(self, connection: socket.socket) -> protocol.Request:
+        """Receive a request; a client that sends nothing yet keeps nobody else out."""
+        arrived = select.poll()
+        arrived.register(connection, select.POLLIN)
+        with contextlib.nullcontext() if arrived.poll(0) else self._workers.aside():
+            return protocol.receive_request(connection, _RECEIVE_S)
 
     def _run(self, connection: socket.socket, request: protocol.Request) -> None:
         started = time.perf_counter()
@@ -174,7 +187,7 @@ class Server:
         def answer(status: int, text: str) -> None:
             answered.append(time.perf_counter())
             with turn.aside():
-                protocol.deliver(connection, request.version, status, text, "".join(err))
+                protocol.deliver(connection, request.version, status, text, "".join(err), self._workers.aside)
 
         def hear(event: object, call: Call | None, context: Context) -> None:
             announcer.hear(event, call, context, self._announcing.give)

@@ -71,7 +71,12 @@ class Workers:
     def _work(self, connection: socket.socket) -> None:
         following: socket.socket | None = connection
         while following is not None:
-            self._serve(following)
+            try:
+                self._serve(following)
+            except BaseException:
+                with self._guard:  # or its place would be lost
+                    self._at_work -= 1
+                raise
             following = None  # an idle thread holds no connection
             following = self._next()
 

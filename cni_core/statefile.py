@@ -75,7 +75,7 @@ def overwrite_file(path: str, text: str) -> None:
 def read_file(path: str) -> str | None:
     """Return a file's text, None if it is absent."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO there would be waited for
         try:
             return _read_all(fd).decode(errors="replace")
         finally:
@@ -101,7 +101,7 @@ def read_json(path: str) -> dict[str, Any] | None:
         return None
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 

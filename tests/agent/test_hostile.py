@@ -1,12 +1,16 @@
 """Configurations, results, files and links that nobody should make."""
 
 import json
+import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.agent.conftest import RunningAgent
+from tests.lab.waiting import wait_until
 from tests.lab.world import Host, Json, network
 
 LAN = network("lan", "eth0", "10.0.0.0/24", announce=0)
@@ -242,3 +246,57 @@ def test_what_an_executed_ipam_plugin_gave_is_released_by_it(
 
     assert "10.0.0.2" in given
     assert "10.0.0.2" not in {path.name for path in (leases / "lan").iterdir()}
+
+
+def test_an_unreadable_record_costs_the_agent_no_thread(host: Host, agent: RunningAgent) -> None:
+    host.uplink()
+    damaged, other = host.pods("p1", "p2")
+    damaged.attach(LAN)
+    record = "/var/lib/cni/cni-vlan/parents/eth0/users/p1:eth0"
+    host.run("sh", "-c", f"rm {record}; mkdir {record}")
+
+    with ThreadPoolExecutor(8) as pool:  # more calls than the agent has threads
+        codes = {reply.code for reply in pool.map(lambda _number: damaged.delete(LAN), range(40))}
+    other.attach({**LAN, "name": "other"})
+
+    assert codes == {5}
+    wait_until(lambda: '"container": "p2"' in agent.log.read_text())  # and not the one-shot plugin
+
+
+def test_clients_that_say_nothing_keep_nobody_out(host: Host, agent: RunningAgent) -> None:
+    host.uplink()
+    (pod,) = host.pods("p1")
+    with ExitStack() as silent:
+        for _number in range(60):
+            client = silent.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(str(agent.socket))
+
+        pod.attach(LAN)
+
+        wait_until(lambda: '"container": "p1"' in agent.log.read_text())
+
+
+def test_a_release_that_is_to_be_tried_again_keeps_the_record(host: Host) -> None:
+    """Whatever the second DEL is given: the pool that is asked again is the recorded one."""
+    host.uplink()
+    (pod,) = host.pods("p1")
+    plugin = host.cni_bin / "fickle"
+    answer = '{"cniVersion":"1.1.0","ips":[{"address":"10.0.0.2/24"}]}'
+    busy = '{"cniVersion":"1.1.0","code":11,"msg":"busy"}'
+    asked = host.scratch / "asked"
+    plugin.write_text(
+        f"#!/bin/sh\ncat >> {asked}\n[ $CNI_COMMAND = ADD ] && echo '{answer}' && exit\n"
+        f"[ $CNI_COMMAND = DEL ] && mkdir {asked}.once 2> /dev/null && echo '{busy}' && exit 1\nexit 0\n"
+    )
+    plugin.chmod(0o755)
+    pod.attach({**LAN, "ipam": {"type": "fickle", "of": "the record"}})
+    asked.unlink()
+
+    first = pod.delete(LAN)
+    kept = host.state()
+    pod.detach(LAN)
+
+    assert first.code == 11
+    assert kept != []
+    assert asked.read_text().count('"of": "the record"') == 2
+    assert host.state() == []

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from cni_core.errors import CniError, IoFailure
+from cni_core.errors import CniError, DelegateError, IoFailure, TryAgainLater
 
 
 class Failures:
@@ -23,6 +23,16 @@ class Failures:
             self._errors.append(IoFailure(f"{error.strerror or error}"))
         except Exception as error:  # noqa: BLE001 - a bug in one step must not stop the others
             self._errors.append(CniError(f"{type(error).__name__}: {error}"))
+
+    def add(self, others: "Failures") -> None:
+        """Keep the failures of other steps too."""
+        self._errors += others._errors  # noqa: SLF001 - its own class
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether a step failed that may succeed when it is tried again."""
+        codes = (e.own_code if isinstance(e, DelegateError) else e.code for e in self._errors)
+        return TryAgainLater.code in codes
 
     def raise_first(self) -> None:
         """Raise the first failure, with the others in its details; nothing if there was none."""

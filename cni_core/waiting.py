@@ -79,6 +79,12 @@ def at_most(seconds: float) -> float:
     return max(min(seconds, _current().until - time.monotonic()), _A_MOMENT_S)
 
 
+def briefly(seconds: float) -> AbstractContextManager[None]:
+    """Wait for locks no longer than some seconds in the block, which only observes."""
+    waits = _current()
+    return by(waits._replace(until=min(waits.until, time.monotonic() + seconds)))
+
+
 def unwatched() -> AbstractContextManager[None]:
     """Finish the block even if nobody waits for the answer: it is an undo, or must not stop half-way."""
     until = time.monotonic() + _UNDO_S

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from cni_core import waiting
 from cni_core.call import Call, valid_attachments
 from cni_core.context import Context
-from cni_core.errors import CheckFailed, CniError, InvalidConfig, NotAvailable
+from cni_core.errors import CheckFailed, CniError, InvalidConfig, NotAvailable, TryAgainLater
 from cni_core.result import DNS, IPConfig, Result, Route
 from cni_core.result_json import parse_result
 from cni_ipam import leasing
@@ -12,6 +13,8 @@ from cni_ipam.lease_store import LeaseStore
 from cni_ipam.leasing import Tenant
 from cni_ipam.place import place_of
 from cni_ipam.stores import open_store
+
+_STATUS_S = 1.0  # for the pool's lock: a runtime asks for STATUS every few seconds
 
 if TYPE_CHECKING:
     from cni_ipam.config import AllocationRequest
@@ -93,7 +96,10 @@ def status(call: Call, context: Context) -> None:
     request = config.parse(call, context.warn)
     try:
         store = open_store(request.place)
-        warnings = store.transaction(lambda pool: leasing.check_free(pool, call.network, request))
+        with waiting.briefly(_STATUS_S):
+            warnings = store.transaction(lambda pool: leasing.check_free(pool, call.network, request))
+    except TryAgainLater as error:  # somebody is leasing from it
+        warnings = (f"pool {request.place.pool}: {error.msg}",)
     except CniError as error:
         raise NotAvailable(f"pool {request.place.pool}: {error.msg}", error.details) from error
     for text in warnings:

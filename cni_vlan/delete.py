@@ -49,7 +49,7 @@ def delete(call: Call, context: Context) -> None:
 
     for step in (lease, link) if delegate.speaks_on_the_link(_ipam_type(recorded)) else (link, lease):
         step()
-    if entry is not None:
+    if entry is not None and not failures.is_temporary:  # else the next DEL needs the record
         with failures.gathered(), open_rtnl() as rtnl:
             parent.release(Host(rtnl, ledger), entry.record or _bare(call, entry))
     context.emit(stage_ended("parent"))
@@ -193,7 +193,11 @@ def _collect(host: Host, call: Call, context: Context, failures: Failures) -> No
     with failures.gathered():
         _close_host(entry)
     if record is not None and record.conf and record.conf.get("ipam") != lasting_conf(call.conf).get("ipam"):
-        with failures.gathered():
+        lease = Failures()
+        with lease.gathered():
             _release_addresses(_as_recorded(call, record), context)
+        failures.add(lease)
+        if lease.is_temporary:  # the next GC needs the record
+            return
     with failures.gathered():
         parent.release(host, record or _bare(call, entry))

@@ -190,10 +190,11 @@ class Ledger:
         """Yield the record of every attachment on a parent."""
         directory = self._path("parents", parent, "users")
         for name in statefile.list_directory(directory):
-            document = (statefile.read_json(f"{directory}/{name}") or {}) if name != ".new" else {}
-            record = records.parse_attachment(document, self._boot)
-            if record is not None:
-                yield record
+            with contextlib.suppress(IoFailure):  # one unreadable record must not stop the other pods
+                document = (statefile.read_json(f"{directory}/{name}") or {}) if name != ".new" else {}
+                record = records.parse_attachment(document, self._boot)
+                if record is not None:
+                    yield record
 
     def parents(self) -> list[str]:
         """Return the name of every parent, including those of an earlier boot."""

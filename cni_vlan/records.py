@@ -8,6 +8,7 @@ documents of every other. Fields are added, never renamed; `version` counts the 
     3   the shim through which the host reaches an attachment
 """
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -46,7 +47,7 @@ class AttachmentRecord(NamedTuple):
         given = items if isinstance(items, list) else []
         last = len(interfaces) - 1 if isinstance(interfaces, list) else 0
         own = (item for item in given if section(item, "interface") in {None, last})
-        return tuple(str(section(item, "address")) for item in own if section(item, "address"))
+        return tuple(text for item in own if _is_address(text := str(section(item, "address"))))
 
     @property
     def child_mac(self) -> str:
@@ -113,6 +114,15 @@ def parse_attachment(document: Document, boot: str) -> AttachmentRecord | None:
         _object(document.get("result")),
         texts["shim"],
     )
+
+
+def _is_address(text: str) -> bool:
+    """Return whether a text is an address in CIDR form; a damaged record may have another."""
+    try:
+        ipaddress.ip_interface(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _object(value: object) -> Document:

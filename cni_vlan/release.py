@@ -44,7 +44,9 @@ Detach = Callable[[Held, str], str]
 
 def find(ledger: Ledger, container: str, ifname: str | None) -> list[Held]:
     """Return the attachments of the containers whose id begins with the given text."""
-    return list(_find(ledger, container, ifname))
+    found = list(_find(ledger, container, ifname))
+    exact = [held for held in found if held.key.container_id == container]
+    return exact or found
 
 
 def _find(ledger: Ledger, container: str, ifname: str | None) -> Iterator[Held]:

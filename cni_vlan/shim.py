@@ -38,7 +38,14 @@ def take(rtnl: Rtnl, ledger: Ledger, attachment: Attachment, parent: Link) -> No
         case Action.CREATE, None:
             _create(rtnl, ledger, attachment, parent)
         case _:
-            pass
+            _loosen(rtnl, attachment, parent)  # somebody may have set it since
+
+
+def _loosen(rtnl: Rtnl, attachment: Attachment, parent: Link) -> None:
+    """Have a parent of ours accept the packets of its pods to the node."""
+    if is_ours(parent):
+        with contextlib.suppress(NameTaken):  # the address is there already
+            rtnl.apply(host_access.loosen(parent, attachment.claim))
 
 
 def filtered(rtnl: Rtnl, attachment: Attachment, parent: Link) -> str:
@@ -52,15 +59,14 @@ def _create(rtnl: Rtnl, ledger: Ledger, attachment: Attachment, parent: Link) ->
     ledger.begin_shim(parent.name)
     rtnl.apply([host_access.create(parent, attachment.claim)])
     link = _find(rtnl, parent.name)
-    if is_ours(parent):
-        with contextlib.suppress(NameTaken):  # left by an earlier shim
-            rtnl.apply(host_access.loosen(parent, attachment.claim))
+    _loosen(rtnl, attachment, parent)
     rtnl.apply(host_access.prepare(link, parent.name))
     with contextlib.suppress(CniError):  # no IPv6 on this host: the ADD of a pod that needs it will fail
         rtnl.apply(host_access.own_ipv6(link))
     for other in ledger.attachments(parent.name):  # the shim before was removed under them
         if other.shim and other.addresses:
-            with contextlib.suppress(CniError):  # a fault of theirs must not fail this ADD; CHECK reports it
+            # A fault of theirs must not fail this ADD; CHECK reports it. ValueError: a damaged record.
+            with contextlib.suppress(CniError, ValueError):
                 _join(rtnl, attachment, other.child_mac, link, other.addresses)
     ledger.finish_shim(parent.name)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cni_core import delegate
 from cni_core.call import Call
 from cni_core.context import Context
-from cni_core.errors import CniError, LimitedConnectivity, NotAvailable
+from cni_core.errors import CniError, LimitedConnectivity, NotAvailable, TryAgainLater
 from cni_net.rtnl import Rtnl, open_rtnl
 from cni_vlan import shim
 from cni_vlan.attachment import Attachment
@@ -44,6 +44,8 @@ def status(call: Call, context: Context) -> None:
             delegate.ipam_run(call, context, attachment.ipam.type, "STATUS", attachment.ipam.timeout_s)
     except NotAvailable:
         raise
+    except TryAgainLater as error:
+        context.warn(f"network {attachment.network}: {error.msg}")
     except CniError as error:
         raise NotAvailable(error.msg, error.details) from error
 
@@ -61,7 +63,7 @@ def uplink_trouble(attachment: Attachment, rtnl: Rtnl) -> Trouble | None:
         if link is None and wanted == name:
             return Trouble(f"{wanted} does not exist")
         if link is not None and not link.up:
-            return Trouble(f"{wanted} is down")
+            return Trouble(f"{wanted} is down", fatal=not is_ours(link))  # an ADD brings up a link of ours
         if link is not None and not link.carrier:
             quiet = quiet or Trouble(f"{wanted} has no carrier", fatal=False)
     return _filter_trouble(attachment, rtnl) or quiet

@@ -63,6 +63,38 @@ def test_node_and_pods_reach_each_other_on_a_vlan(host: Host, mode: str, rp_filt
     assert host.state() == []
 
 
+def test_source_validation_that_was_turned_on_later_is_made_loose_by_the_next_pod(host: Host) -> None:
+    node(host)
+    one, two = host.pods("p1", "p2")
+    one.attach(lan("l2"))
+    for name in ("all", "eth0/50"):
+        host.run("sysctl", "-qw", f"net.ipv4.conf.{name}.rp_filter=1")
+
+    two.attach(lan("l2"))
+
+    assert one.reaches(NODE)
+    assert two.reaches(NODE)
+
+
+def test_a_damaged_record_of_a_pod_does_not_stop_the_next_one(host: Host) -> None:
+    """The shim is made anew, with the routes of all pods that are recorded."""
+    node(host)
+    damaged, absurd, late = host.pods("p1", "p2", "p3")
+    for pod in (damaged, absurd):
+        pod.attach(lan("bridge"))
+    users = "/var/lib/cni/cni-vlan/parents/eth0.50/users"
+    host.run("sh", "-c", f"head -c 100000 /dev/zero | tr '\\0' '[' > {users}/p1:eth0")
+    host.run("sed", "-i", "s/10.50.0.3/10.50.0.999/", f"{users}/p2:eth0")
+    host.ip("link", "delete", "host-eth0.50")
+
+    result = late.attach(lan("bridge"))
+
+    assert reaches(host, result["ips"][0]["address"].partition("/")[0])
+    for pod in (late, absurd, damaged):
+        pod.detach(lan("bridge"))
+    assert set(host.links()) == {"lo", "eth0"}
+
+
 @pytest.mark.parametrize(
     ("mode", "rp_filter"),
     [("bridge", 0), ("bridge", 1), ("l2", 0), ("l2", 2), ("l3", 0), ("l3", 1), ("l3s", 1)],

@@ -183,6 +183,20 @@ def test_a_container_that_is_gone_is_released(host: Host, operator: Operator) ->
     assert host.state() == []
 
 
+def test_an_id_that_another_begins_with_is_released_alone(host: Host) -> None:
+    host.uplink()
+    short, long = host.pods("abc", "abcdef")
+    for pod in (short, long):
+        pod.attach(LAN)
+    host.run("ip", "netns", "delete", short.name)
+
+    host.run(host.find("cni-vlan"), "release", "abc", "--yes")
+
+    assert "abcdef" in "\n".join(host.state())
+    assert "abc:eth0" not in "\n".join(host.state()).replace("abcdef", "")
+    long.detach(LAN)
+
+
 def test_a_container_that_lives_is_not_released(host: Host) -> None:
     host.uplink()
     (pod,) = host.pods("p1")

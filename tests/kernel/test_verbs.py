@@ -37,6 +37,37 @@ def test_status_tells_what_is_wrong(host: Host, arrange: str, code: int, words: 
     assert words in reply.msg
 
 
+def test_status_only_warns_of_a_parent_that_an_add_brings_up(host: Host) -> None:
+    host.uplink()
+    first, second = host.pods("p1", "p2")
+    vlan = {**LAN, "parent": "eth0.10"}
+    first.attach(vlan)
+    host.ip("link", "set", "eth0.10", "down")
+
+    reply = host.plugin("STATUS", vlan)
+
+    assert reply.status == 0
+    assert "network lan: eth0.10 is down" in reply.stderr
+    second.attach(vlan)
+
+
+def test_status_only_warns_of_a_pool_that_is_locked(host: Host) -> None:
+    host.uplink()
+    (pod,) = host.pods("p1")
+    pod.attach(LAN)
+    lock = "/var/lib/cni/cni-ipam/lan/lock"
+    holder = host.popen("flock", "--close", lock, "sh", "-c", "echo held; exec cat", stdin=-1, stdout=-1)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+
+    reply = host.plugin("STATUS", LAN)
+
+    holder.kill()
+    holder.communicate()
+    assert reply.status == 0
+    assert "held by another process" in reply.stderr
+
+
 def test_status_only_warns_of_a_lost_carrier(host: Host) -> None:
     """An error would make the node not ready, and evict the pods of every network."""
     router = host.uplink()

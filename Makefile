@@ -1,5 +1,5 @@
 # Every target does its own set-up. `make demo` and `make test` work on a fresh Debian machine, as root.
-.PHONY: demo fuzz crash chaos test lint unit store agent conformance kernel power nodes runtimes kubernetes without-kubernetes lab fresh newer image build bench bench-quick lock clean
+.PHONY: demo cluster simulation fuzz crash chaos test lint unit store agent conformance kernel power nodes runtimes kubernetes without-kubernetes lab fresh newer image build bench bench-quick lock clean
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 SHELL := /bin/bash
@@ -84,7 +84,17 @@ conformance: $(STAMP) dist/bundle/launcher dist/launched dist/libcni
 	@$(if $(ARGS),,cp dist/conformance/report.md docs/conformance.md)
 	$(PY) -m pytest -q conformance/libcni
 
-test: lint unit store fuzz crash agent conformance kernel chaos power nodes runtimes $(if $(KUBERNETES),,without-)kubernetes lab newer fresh
+cluster: $(STAMP)
+	@echo "== one pool, many nodes"
+	@$(PY) -m tests.lab.tools etcd openssl ping musl-gcc
+	KUBERNETES=$(KUBERNETES) $(PY) -m pytest -q $(or $(ARGS),-n 2 --dist loadfile tests/cluster)
+
+# make simulation NODES=50 OPERATIONS=100000 SEED=7
+simulation: $(STAMP)
+	@$(PY) -m tests.lab.tools etcd
+	$(PY) -m tests.cluster.simulation --nodes $(or $(NODES),50) --operations $(or $(OPERATIONS),100000) $(if $(SEED),--seed $(SEED))
+
+test: lint unit store cluster fuzz crash agent conformance kernel chaos power nodes runtimes $(if $(KUBERNETES),,without-)kubernetes lab newer fresh
 
 PIN := .venv/bin/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
   --no-emit-find-links

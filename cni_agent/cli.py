@@ -11,14 +11,20 @@ from collections.abc import Iterator
 import click
 
 from cni_agent import health, install, systemd
+from cni_agent.claimer import CONTACT_S, Claimer
+from cni_agent.cluster_metrics import ClusterMetrics
 from cni_agent.listener import Listener, listen
 from cni_agent.log import Log
 from cni_agent.memory import share_one_arena
 from cni_agent.metrics import Metrics
 from cni_agent.preload import preloaded
 from cni_agent.server import Done, Server
+from cni_agent.tasks import running
 from cni_core.errors import CniError
 from cni_core.run_directory import AGENT_SOCKET, METRICS_SOCKET
+from cni_ipam.identity import identity
+from cni_ipam.place import DATA_DIR
+from cni_ipam.reclaim import GRACE_S
 from cni_net import sysctl
 
 
@@ -44,12 +50,33 @@ def tool() -> None:
 )
 @click.option("--proc-sys", default="/proc/sys", show_default=True, help="A writable mount of /proc/sys.")
 @click.option("--log/--no-log", default=True, help="Write a line of JSON per verb to stderr.")
-def serve_command(path: str, metrics: str, proc_sys: str, *, log: bool) -> None:
+@click.option(
+    "--node", default="", envvar="NODE_NAME", help="Name of this node in a cluster [default: the host name]."
+)
+@click.option(
+    "--contact",
+    type=click.FloatRange(min=1),
+    default=CONTACT_S,
+    show_default=True,
+    help="Seconds between two questions of an idle node to a cluster's store.",
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=GRACE_S,
+    show_default=True,
+    help="Seconds from the proof of a node's death until its blocks are taken.",
+)
+def serve_command(  # noqa: PLR0913 - an option each
+    path: str, metrics: str, proc_sys: str, node: str, contact: float, grace: float, *, log: bool
+) -> None:
     """Serve invocations until SIGTERM, then finish those under way."""
     share_one_arena()
     _allow_descriptors()
     sysctl.use_root(proc_sys)
     loaders = preloaded()
+    if node:
+        identity(DATA_DIR, node)
     stopping = _on_signals()
     activated = systemd.activated_socket()
     listener = Listener(activated) if activated else listen(path)
@@ -61,8 +88,10 @@ def serve_command(path: str, metrics: str, proc_sys: str, *, log: bool) -> None:
         if log:
             journal.write(done)
 
-    server = Server(listener, loaders, tell, journal.complain)
-    with figures.served(metrics, listener.path):
+    claimer = Claimer(journal.complain, contact_s=contact, grace_s=grace)
+    figures.registry.register(ClusterMetrics(claimer))
+    server = Server(listener, loaders, tell, journal.complain, claimer.wake)
+    with figures.served(metrics, listener.path), running("claims", claimer):
         gc.collect()
         gc.freeze()  # loaded objects stay: collections need not look at them
         systemd.notify("READY=1")

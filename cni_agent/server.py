@@ -22,6 +22,7 @@ from cni_agent.workers import Workers
 from cni_core import boot, plugin
 from cni_core.call import Call
 from cni_core.context import Context, Loaders
+from cni_core.document import section
 from cni_core.errors import CniError
 from cni_core.events import Finished, StageEnded
 from cni_core.plugin import Edges
@@ -50,7 +51,7 @@ class Done(NamedTuple):
 
 
 class Server:
-    """The agent behind one listening socket."""
+    """The agent behind one listening socket; `changed` is called after a verb on a cluster's pool."""
 
     def __init__(
         self,
@@ -58,7 +59,9 @@ class Server:
         loaders: Loaders,
         tell: Callable[[Done], None],
         complain: Callable[[str], None],
+        changed: Callable[[], None],
     ) -> None:
+        self._changed = changed
         self._complain = complain
         self._listener = listener
         self._loaders = loaders
@@ -197,6 +200,8 @@ class Server:
                 case Finished(network, code):
                     seconds = answered[0] - started
                     spans = _spans(started, stages)
+                    if call is not None and section(call.conf, "ipam", "cluster"):
+                        self._changed()
                     self._tell(Done(request.plugin, request.environ, network, code, seconds, spans))
                 case _:
                     pass

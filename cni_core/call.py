@@ -25,7 +25,7 @@ _REQUIRED = {
     "STATUS": ("CNI_PATH",),
 }
 _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
-_KNOWN_ARGS = frozenset({"IgnoreUnknown", "IP", "GATEWAY", "MAC"})
+_KNOWN_ARGS = frozenset({"IgnoreUnknown", "IP", "GATEWAY", "MAC", "OWNER"})
 
 
 class AttachmentKey(NamedTuple):

@@ -13,6 +13,7 @@ def load_commands() -> Commands:
 
 def command_line() -> None:
     """Run the tool for operators; exits the process."""
+    from cni_ipam import cluster_cli  # noqa: F401 - registers its commands
     from cni_ipam.cli import tool
 
     tool(prog_name="cni-ipam")

@@ -21,10 +21,10 @@ from cni_ipam.place import DATA_DIR, Place
 from cni_ipam.stores import open_store
 
 _BAR = 20  # characters
-_data_dir = click.option(
+data_dir_option = click.option(
     "--data-dir", default=DATA_DIR, show_default=True, help="Directory of the leases (key dataDir)."
 )
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,7 +37,7 @@ def tool() -> None:
 
 
 @contextlib.contextmanager
-def _failures() -> Iterator[None]:
+def failures() -> Iterator[None]:
     """Turn a CniError into an error message of the tool."""
     try:
         yield
@@ -47,18 +47,18 @@ def _failures() -> Iterator[None]:
 
 @tool.command("leases")
 @click.option("--network", help="Only the leases of this network.")
-@_as_json
-@_data_dir
+@json_option
+@data_dir_option
 def leases_command(network: str | None, *, as_json: bool, data_dir: str) -> None:
     """List the leased addresses; void ones are from an earlier boot, and free."""
-    with _failures():
+    with failures():
         every = sorted(inventory.leased_addresses(data_dir), key=inventory.by_address)
     found = [leased for leased in every if network in {None, leased.lease.network}]
     if as_json:
         click.echo(json.dumps([_lease_json(leased) for leased in found], indent=2))
         return
     rows = [_lease_row(leased) for leased in found]
-    _table(("ADDRESS", "NETWORK", "POD", "CONTAINER", "INTERFACE", "SINCE", "STATE"), rows)
+    table(("ADDRESS", "NETWORK", "POD", "CONTAINER", "INTERFACE", "SINCE", "STATE"), rows)
 
 
 def _lease_row(leased: LeasedAddress) -> Sequence[str]:
@@ -85,17 +85,17 @@ def _lease_json(leased: LeasedAddress) -> dict[str, Any]:
 
 
 @tool.command("pools")
-@_as_json
-@_data_dir
+@json_option
+@data_dir_option
 def pools_command(*, as_json: bool, data_dir: str) -> None:
     """Show the use of each subnet."""
-    with _failures():
+    with failures():
         found = list(inventory.usage(data_dir))
     if as_json:
         click.echo(json.dumps([usage._asdict() for usage in found], indent=2))
         return
     rows = [(*map(_short, usage), _bar(usage)) for usage in found]
-    _table(("POOL", "SUBNET", "SIZE", "USED", "FREE", "RESERVED", ""), rows)
+    table(("POOL", "SUBNET", "SIZE", "USED", "FREE", "RESERVED", ""), rows)
 
 
 def _short(value: object) -> str:
@@ -113,7 +113,8 @@ def _bar(usage: Usage) -> str:
     return f"[{'#' * filled}{'.' * (_BAR - filled)}] {taken / usage.size:4.0%}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
         cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
@@ -124,13 +125,13 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 @click.argument("address")
 @click.option("--pool", help="Pool of the lease, if several pools have the address.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@_data_dir
+@data_dir_option
 def release_command(address: str, pool: str | None, *, yes: bool, data_dir: str) -> None:
     """Release the lease of ADDRESS, with the other addresses of the same pod interface.
 
     A pod that still runs keeps the address, and another pod may get it too: release only unused addresses.
     """
-    with _failures():
+    with failures():
         leased = _only_lease(address, pool, data_dir)
         lease = leased.lease
         name = f"{lease.pod.label or lease.key.container_id} {lease.key.ifname} on {lease.network}"
@@ -177,8 +178,8 @@ def import_command(file: str, source: str | None, *, dry_run: bool) -> None:
     address changes, and host-local's directory is left as it is. If there is a conflict, nothing is done.
     """
     warnings: list[str] = []
-    with _failures():
-        conf = _with_ipam(file)
+    with failures():
+        conf = with_ipam(file)
         request = config.parse(Call("ADD", conf), warnings.append)
         directory = source or os.path.join(hostlocal.DATA_DIR, conf["name"])
         if not os.path.isdir(directory):
@@ -192,7 +193,8 @@ def import_command(file: str, source: str | None, *, dry_run: bool) -> None:
     _report(takeover, dry_run=dry_run)
 
 
-def _with_ipam(file: str) -> dict[str, Any]:
+def with_ipam(file: str) -> dict[str, Any]:
+    """Return the plugin's configuration in a network's file that has an IPAM section."""
     for conf in read_plugins(file):
         if isinstance(conf.get("ipam"), dict):
             return conf

@@ -9,8 +9,8 @@ from cni_core.errors import CheckFailed, CniError, InvalidConfig, NotAvailable, 
 from cni_core.result import DNS, IPConfig, Result, Route
 from cni_core.result_json import parse_result
 from cni_ipam import leasing
+from cni_ipam.lease import Tenant
 from cni_ipam.lease_store import LeaseStore
-from cni_ipam.leasing import Tenant
 from cni_ipam.place import place_of
 from cni_ipam.stores import open_store
 
@@ -26,8 +26,9 @@ def add(call: Call, context: Context) -> Result:
 
     request = config.parse(call, context.warn)
     dns = _dns(request)
-    tenant = Tenant(call.key, call.network, call.pod)
-    granted = open_store(request.place).transaction(lambda pool: leasing.lease(pool, tenant, request))
+    tenant = Tenant(call.key, call.network, call.pod, request.owner, request.keep_s if request.owner else 0)
+    store = open_store(request.place, request.cluster, context.warn)
+    granted = store.transaction(lambda pool: leasing.lease(pool, tenant, request))
     for text in granted.warnings:
         context.warn(text)
     ips = tuple(IPConfig(choice.cidr, choice.range.gateway) for choice in granted.choices)
@@ -90,14 +91,17 @@ def check(call: Call, context: Context) -> None:
 
 
 def status(call: Call, context: Context) -> None:
-    """Raise NotAvailable if this node cannot lease addresses; warn if none is free."""
+    """Raise NotAvailable if this node cannot lease addresses until somebody acts; warn if none is free."""
     from cni_ipam import config
 
     request = config.parse(call, context.warn)
     try:
-        store = open_store(request.place)
+        store = open_store(request.place, request.cluster, context.warn)
         with waiting.briefly(_STATUS_S):
-            warnings = store.transaction(lambda pool: leasing.check_free(pool, call.network, request))
+            room = store.transaction(lambda pool: leasing.room(pool, call.network, request))
+        warnings = room.warnings
+        if room.full and not store.can_grow(request.range_sets) and not request.may_be_full:
+            raise room.full[0]
     except TryAgainLater as error:  # somebody is leasing from it
         warnings = (f"pool {request.place.pool}: {error.msg}",)
     except CniError as error:

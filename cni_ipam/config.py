@@ -6,6 +6,7 @@ configuration are reported at once; docs/configuration.md has the keys.
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
@@ -16,9 +17,14 @@ from cni_core.netconf import DnsKeys, load
 from cni_core.result import DNS, ONE_PER_FAMILY, Route
 from cni_core.result_json import parse_dns, parse_route, route_problem
 from cni_ipam import place
+from cni_ipam.cluster import BLOCK_SIZE, FILES, Cluster, ClusterKeys, parse_cluster
 from cni_ipam.place import DATA_DIR, Place
 from cni_ipam.ranges import RangeSet
 from cni_ipam.subnets import Subnet, range_sets
+
+CREDENTIALS = "/etc/cni-vlan"  # mounted into the agent's container
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_ORDINAL = re.compile(r"-\d{1,4}$")
 
 
 class _Route(TypedDict):
@@ -49,6 +55,10 @@ class Schema(TypedDict, total=False):
     dataDir: str
     pool: str
     statusWhenFull: Literal["warn", "fail"]
+    cluster: ClusterKeys
+    blockSize: int | str
+    pinned: list[str]
+    sticky: int
 
 
 class _Runtime(TypedDict, total=False):
@@ -61,7 +71,8 @@ class AllocationRequest(NamedTuple):
     Without range sets, the network gets a default pool, with IPv6 if `ipv6`. `implied_default` adds a default
     route for each gateway. Addresses in `requested` are plain text. `host_local`: the configuration has
     host-local's schema, whose users expect host-local's errors, word for word. `may_be_full`: STATUS succeeds
-    without a free address.
+    without a free address. `cluster` is None if the pool is this node's alone. `owner` is who gets the same
+    address again within `keep_s` seconds, "" for nobody.
     """
 
     place: Place
@@ -74,6 +85,9 @@ class AllocationRequest(NamedTuple):
     ipv6: bool = False
     host_local: bool = False
     may_be_full: bool = True
+    cluster: Cluster | None = None
+    owner: str = ""
+    keep_s: int = 0
 
 
 def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
@@ -88,6 +102,7 @@ def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
         )  # host-local's words: its users did not ask for a default pool
     problems += _family_problems(sets, call.cni_version)
     requested = _requested(call, problems)
+    cluster = _cluster(conf, call.network, problems)
     given = conf.get("routes", ())
     routes = tuple(parse_route(route) for route in given)
     problems += _route_problems(routes)
@@ -106,7 +121,38 @@ def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
         ipv6=conf.get("ipv6", False),
         host_local=not docker_schema,
         may_be_full=conf.get("statusWhenFull") != "fail",
+        cluster=cluster,
+        owner=_owner(call) if conf.get("sticky") else "",
+        keep_s=conf.get("sticky", 0),
     )
+
+
+def _cluster(conf: Schema, network: str, problems: list[str]) -> Cluster | None:
+    """Return the cluster that shares the pool, None if it is this node's alone."""
+    keys = conf.get("cluster")
+    if keys is None:
+        beside = [key for key in ("blockSize", "pinned", "sticky") if conf.get(key)]
+        problems += [f"ipam.{key}: only with ipam.cluster" for key in beside]
+        return None
+    if not (conf.get("subnets") or conf.get("ranges") or conf.get("subnet")):
+        problems.append("ipam.cluster: subnets are required, each node would choose another default")
+    pool = conf.get("pool") or network
+    if keys.get("store") == "kubernetes" and not _OBJECT_NAME.fullmatch(pool):
+        problems.append(f"ipam.pool {pool}: Kubernetes allows lower case letters, digits, - and .")
+    if conf.get("sticky", 0) < 0 or (conf.get("sticky") and not conf.get("pinned")):
+        problems.append(f"ipam.sticky {conf.get('sticky')}: seconds, with ipam.pinned for the addresses")
+    return parse_cluster(keys, conf.get("blockSize", BLOCK_SIZE), conf.get("pinned", ()), problems)
+
+
+def _owner(call: Call) -> str:
+    """Return the owner that gets the same address again, "" for none: the named one, or a StatefulSet's pod.
+
+    A StatefulSet's pods end in an ordinal. Those of a Deployment end in five characters, which may be digits.
+    """
+    named = section(call.conf, "args", "cni", "owner") or call.args.get("OWNER")
+    if isinstance(named, str) and named:
+        return named
+    return call.pod.label if _ORDINAL.search(call.pod.name) else ""
 
 
 class _Known(NamedTuple):
@@ -234,6 +280,12 @@ def _route_problems(routes: Sequence[Route]) -> list[str]:
 
 
 def needs_host_files(ipam: Mapping[str, Any]) -> bool:
-    """Return whether a section names files outside of the state directory, which a container may not see."""
+    """Return whether a section names files that a container may not see.
+
+    It sees the state directory, and the directory for the credentials of an engine.
+    """
     data_dir = os.path.normpath(str(ipam.get("dataDir") or DATA_DIR))
-    return bool(ipam.get("resolvConf")) or not f"{data_dir}/".startswith(f"{DATA_DIR}/")
+    cluster = ipam.get("cluster")
+    files = [str(cluster[key]) for key in FILES if cluster.get(key)] if isinstance(cluster, dict) else []
+    away = [path for path in files if not os.path.normpath(path).startswith(f"{CREDENTIALS}/")]
+    return bool(ipam.get("resolvConf") or away) or not f"{data_dir}/".startswith(f"{DATA_DIR}/")

@@ -20,17 +20,17 @@ from typing import TypeVar
 from cni_core import statefile
 from cni_core.boot import boot_id
 from cni_core.call import AttachmentKey
-from cni_core.errors import IoFailure
+from cni_core.errors import IoFailure, PoolExhausted
 from cni_core.lock import locked
-from cni_ipam import defaults
+from cni_ipam import allocator, defaults
 from cni_ipam import lease as lease_text
 from cni_ipam.addresses import address_text, numbers_of, parse_address
 from cni_ipam.allocator import BLOCK_BITS, GROUP_BITS
-from cni_ipam.lease import Lease
+from cni_ipam.lease import Lease, Tenant
 from cni_ipam.lease_store import Transaction
 from cni_ipam.place import Place
 from cni_ipam.poolfile import PoolFile
-from cni_ipam.ranges import RangeSet
+from cni_ipam.ranges import Address, RangeSet
 
 T = TypeVar("T")
 _SWEEP = 200  # entries of earlier boots removed in one call, so that no call is slow
@@ -64,6 +64,10 @@ class DiskStore:
     def exists(self) -> bool:
         """Return whether anything was ever leased from the pool in this boot."""
         return os.path.isdir(self._current)
+
+    def can_grow(self, _range_sets: Sequence[RangeSet]) -> bool:
+        """Return False: the pool is all there is."""
+        return False
 
     def check_writable(self) -> None:
         """Raise IoFailure if the pool cannot be written; under its lock."""
@@ -125,6 +129,21 @@ class DiskStore:
             directory = self._full_path(version, identity, block >> GROUP_BITS)
             statefile.remove_file(f"{directory}/{name}")
 
+    def leasable(self, range_set: RangeSet) -> RangeSet:
+        """Return the range set: all of it is this node's."""
+        return range_set
+
+    def reserve(self, _range_set: RangeSet, requested: Address | None, _tenant: Tenant) -> Address | None:
+        """Return the requested address: none is kept for anybody."""
+        return requested
+
+    def exhausted(self, range_set: RangeSet) -> PoolExhausted:
+        """Return the error for a range set without a free address."""
+        return allocator.exhausted(range_set, self.place.pool)
+
+    def unpin(self, key: AttachmentKey) -> None:
+        """Do nothing: no address is kept without a lease."""
+
     # Subnets.
 
     def record(self, network: str, sets: Sequence[RangeSet]) -> bool:
@@ -141,6 +160,10 @@ class DiskStore:
 
     def _is_used(self, pool: str) -> bool:
         return bool(statefile.list_directory(f"{self.place.data_dir}/{pool}/{self._boot}/owners"))
+
+    def clear_marks(self) -> None:
+        """Remove all marks of full blocks: each set of held blocks has its own, and old ones pile up."""
+        statefile.remove_tree(f"{self._current}/full", _SWEEP)
 
     # Cursors.
 

@@ -9,6 +9,20 @@ from cni_ipam.addresses import parse_address
 FORMAT = "cni-ipam lease 1"
 
 
+class Tenant(NamedTuple):
+    """The attachment that addresses are for.
+
+    `owner` is the name under which an address is kept in a cluster, for `keep_s` seconds after its release;
+    "" if any address will do.
+    """
+
+    key: AttachmentKey
+    network: str
+    pod: PodId = PodId()
+    owner: str = ""
+    keep_s: int = 0
+
+
 class Lease(NamedTuple):
     """The addresses of an attachment, in CIDR form; `since` in UTC."""
 

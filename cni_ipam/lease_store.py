@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from cni_core.call import AttachmentKey
+from cni_core.errors import PoolExhausted
 from cni_ipam.allocator import Occupancy
-from cni_ipam.lease import Lease
+from cni_ipam.lease import Lease, Tenant
 from cni_ipam.place import Place
-from cni_ipam.ranges import RangeSet
+from cni_ipam.ranges import Address, RangeSet
 
 T = TypeVar("T")
 
@@ -28,11 +29,23 @@ class Transaction(Occupancy, Protocol):
     def leases(self) -> Iterator[Lease]:
         """Yield every lease."""
 
+    def leasable(self, range_set: RangeSet) -> RangeSet:
+        """Return the part of a range set that may be leased on this node."""
+
+    def reserve(self, range_set: RangeSet, requested: Address | None, tenant: Tenant) -> Address | None:
+        """Return the address that a tenant has to get, None if any free one will do."""
+
+    def exhausted(self, range_set: RangeSet) -> PoolExhausted:
+        """Return the error for a range set without a free address."""
+
     def allocate(self, lease: Lease) -> None:
         """Bind the addresses of a lease, all or none; raises IoFailure."""
 
     def release(self, lease: Lease) -> None:
         """Release the addresses of a lease that are still its own."""
+
+    def unpin(self, key: AttachmentKey) -> None:
+        """Give up the addresses that are kept for an attachment whose ADD did not come to a lease."""
 
     def mark_full(self, range_set: RangeSet, blocks: Sequence[int]) -> None:
         """Mark blocks as full for a range set, until one of their addresses is released."""
@@ -74,6 +87,9 @@ class LeaseStore(Protocol):
 
         The function may run more than once, so it changes nothing but the pool.
         """
+
+    def can_grow(self, range_sets: Sequence[RangeSet]) -> bool:
+        """Return whether a full pool can get more addresses; raises NotAvailable if nobody can tell."""
 
     def lease_of(self, key: AttachmentKey) -> Lease | None:
         """Return the lease of an attachment, None if it has none; outside of a transaction."""

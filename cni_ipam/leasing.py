@@ -4,24 +4,16 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from cni_core.call import AttachmentKey, PodId
-from cni_core.errors import CniError, DuplicateAttachment
+from cni_core.call import AttachmentKey
+from cni_core.errors import CniError, DuplicateAttachment, PoolExhausted
 from cni_ipam import allocator
 from cni_ipam.allocator import Choice
-from cni_ipam.lease import Lease, timestamp
+from cni_ipam.lease import Lease, Tenant, timestamp
 from cni_ipam.lease_store import Transaction
 from cni_ipam.ranges import Address, RangeSet
 
 if TYPE_CHECKING:
     from cni_ipam.config import AllocationRequest
-
-
-class Tenant(NamedTuple):
-    """The attachment that addresses are for."""
-
-    key: AttachmentKey
-    network: str
-    pod: PodId = PodId()
 
 
 class Granted(NamedTuple):
@@ -45,9 +37,10 @@ def lease(pool: Transaction, tenant: Tenant, request: "AllocationRequest") -> Gr
                 " duplicate allocation is not allowed"
             )
     choices = []
-    for at, (range_set, address) in enumerate(zip(range_sets, wanted, strict=True)):
+    for at, range_set in enumerate(range_sets):
         with _worded_as_by_host_local(request, at):
-            choices.append(_choose(pool, range_set, address, request))
+            wanted[at] = pool.reserve(range_set, wanted[at], tenant)
+            choices.append(_choose(pool, range_set, wanted[at], request))
     addresses = tuple(choice.cidr for choice in choices)
     made = Lease(tenant.key, tenant.network, addresses, tenant.pod, timestamp())
     pool.allocate(made)
@@ -66,14 +59,15 @@ def _choose(
 ) -> Choice:
     """Return the requested address of a set, or its next free one."""
     try:
-        found = allocator.choose(range_set, address, pool, pool.cursor(range_set))
+        here = pool.leasable(range_set)
+        found = allocator.choose(here, address, pool, pool.cursor(range_set))
     except allocator.AddressTaken as error:
         holder = pool.holder(range_set.version, int(error.address))
         error.details = f"pool {request.place.pool}: {holder.owner if holder else 'another process'} has it"
         raise
-    pool.mark_full(range_set, found.full)
+    pool.mark_full(here, found.full)
     if found.choice is None:
-        raise allocator.exhausted(range_set, request.place.pool)
+        raise pool.exhausted(range_set)
     return found.choice
 
 
@@ -111,26 +105,34 @@ def release(pool: Transaction, key: AttachmentKey, networks: Collection[str]) ->
     Networks may share a pool: a DEL in one of them does not concern the lease of another.
     """
     held = pool.lease_of(key)
-    if held is not None and held.network in networks:
+    if held is None:
+        pool.unpin(key)
+    elif held.network in networks:
         pool.release(held)
 
 
-def check_free(pool: Transaction, network: str, request: "AllocationRequest") -> tuple[str, ...]:
-    """Raise unless addresses can be leased; return warnings of overlaps and of full range sets.
+class Room(NamedTuple):
+    """The state of a pool for STATUS: an error for each range set without a free address, and warnings."""
+
+    full: tuple[PoolExhausted, ...]
+    warnings: tuple[str, ...]
+
+
+def room(pool: Transaction, network: str, request: "AllocationRequest") -> Room:
+    """Look whether addresses can be leased; raises IoFailure if the pool cannot be written.
 
     The specification says that STATUS should fail without a free address. A runtime passes that on as a node
     that is not ready, and Kubernetes then evicts all its pods, of other networks too. So STATUS fails only if
     the configuration says so.
     """
     pool.check_writable()
-    full = [
-        allocator.exhausted(range_set, request.place.pool)
+    full = tuple(
+        pool.exhausted(range_set)
         for range_set in range_sets_of(pool, network, request)[0]
-        if allocator.search(range_set, pool, pool.cursor(range_set)).choice is None
-    ]
-    if full and not request.may_be_full:
-        raise full[0]
-    return (*(f"{error.details}: {error.msg}" for error in full), *overlap_warnings(pool, request))
+        if allocator.search(pool.leasable(range_set), pool, pool.cursor(range_set)).choice is None
+    )
+    told = (f"{error.details}: {error.msg}" for error in full)
+    return Room(full, (*told, *overlap_warnings(pool, request)))
 
 
 def collect(pool: Transaction, networks: Collection[str], valid: Collection[AttachmentKey]) -> None:

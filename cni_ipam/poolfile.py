@@ -71,6 +71,17 @@ class PoolFile:
                     found.add((int(first), int(last)))
         return merge(found)
 
+    def leasable(self) -> list[tuple[int, list[Interval]]]:
+        """Return the version and the addresses of each network and family that leases from the pool."""
+        found = []
+        for entry in self._read().get("networks", {}).values():
+            parts: dict[int, list[Interval]] = {}
+            for text in entry["ranges"]:
+                (version, first), (_version, last) = map(parse_address, text.split("-"))
+                parts.setdefault(version, []).append((first, last))
+            found += [(version, merge(intervals)) for version, intervals in parts.items()]
+        return found
+
     def subnets(self) -> list[Network]:
         """Return every subnet of the pool."""
         document = self._read()

@@ -68,10 +68,14 @@ class Range(NamedTuple):
 
 
 class RangeSet:
-    """Ranges of one family, disjoint; an attachment gets one address from the whole set."""
+    """Ranges of one family, disjoint; an attachment gets one address from the whole set.
 
-    def __init__(self, ranges: Sequence[Range]) -> None:
+    With `held`, sorted and disjoint, only addresses in it are leased: the rest of the set is other nodes'.
+    """
+
+    def __init__(self, ranges: Sequence[Range], held: Sequence[Interval] | None = None) -> None:
         self.ranges = tuple(ranges)
+        self._held = held
 
     @property
     def version(self) -> int:
@@ -85,7 +89,8 @@ class RangeSet:
     @cached_property
     def intervals(self) -> list[Interval]:
         """The leasable addresses in the order in which they are leased: range by range."""
-        return [interval for item in self.ranges for interval in item.free_intervals()]
+        whole = [interval for item in self.ranges for interval in item.free_intervals()]
+        return whole if self._held is None else [part for ends in whole for part in clip(self._held, *ends)]
 
     @cached_property
     def ordered(self) -> list[Interval]:

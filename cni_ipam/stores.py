@@ -1,10 +1,30 @@
 """The one place that decides where a pool's leases are kept."""
 
+from collections.abc import Callable
+
+from cni_ipam.cluster import Cluster
 from cni_ipam.disk_store import DiskStore
+from cni_ipam.holdings import HoldingsFile
 from cni_ipam.lease_store import LeaseStore
 from cni_ipam.place import Place
 
 
-def open_store(place: Place) -> LeaseStore:
-    """Return the store that keeps the leases of a pool."""
-    return DiskStore(place)
+def open_store(
+    place: Place, cluster: Cluster | None = None, warn: Callable[[str], None] = lambda _text: None
+) -> LeaseStore:
+    """Return the store that keeps the leases of a pool.
+
+    A call without a configuration, such as DEL, finds the cluster that the pool was last configured with. So
+    does an ADD whose configuration lost the section: other nodes lease from the pool too.
+    """
+    file = HoldingsFile(place)
+    if cluster is None:
+        cluster = file.cluster()
+        if cluster is None:
+            return DiskStore(place)
+        warn(f"pool {place.pool} is shared with other nodes: to end that, cni-ipam drain {place.pool}")
+    else:
+        file.record_cluster(cluster)
+    from cni_ipam.block_store import BlockStore
+
+    return BlockStore(place, cluster, warn)

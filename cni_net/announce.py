@@ -102,12 +102,12 @@ def neighbour_advertisement(mac: bytes, address: bytes) -> bytes:
     option = struct.pack("!BB", _TARGET_LINK_LAYER, 1) + mac
     body = struct.pack("!BBHI", _NEIGHBOUR_ADVERTISEMENT, 0, 0, _OVERRIDE) + address + option
     pseudo = address + _ALL_NODES + struct.pack("!II", len(body), _ICMPV6)
-    message = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
+    message = body[:2] + struct.pack("!H", checksum(pseudo + body)) + body[4:]
     ipv6 = struct.pack("!IHBB", 6 << 28, len(message), _ICMPV6, 255) + address + _ALL_NODES
     return _ALL_NODES_MAC + mac + struct.pack("!H", _ETH_P_IPV6) + ipv6 + message
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
     """Return the Internet checksum (RFC 1071) of an even number of bytes."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:

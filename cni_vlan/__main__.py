@@ -34,11 +34,11 @@ def hear(event: object, call: Call | None, context: Context) -> None:
 
 def command_line() -> None:
     """Run the tool for operators; exits the process."""
-    from cni_ipam import config, inventory
+    from cni_ipam import config, inventory, sharing
     from cni_ipam.place import DATA_DIR
     from cni_vlan import release
     from cni_vlan.cli import Wiring, tool
-    from cni_vlan.node import Leases, PoolUse
+    from cni_vlan.node import Leases, PoolFault, PoolUse
 
     def leases() -> Leases:
         held = inventory.leased_addresses(DATA_DIR, void=False)
@@ -47,11 +47,14 @@ def command_line() -> None:
     def pools() -> tuple[PoolUse, ...]:
         return tuple(PoolUse(u.pool, u.subnet, u.size, u.free) for u in inventory.usage(DATA_DIR))
 
+    def faults() -> tuple[PoolFault, ...]:
+        return tuple(PoolFault(*fault) for fault in sharing.faults(DATA_DIR))
+
     def detach(held: release.Held, cni_path: str) -> str:
         environ, stdin = release.environment(held, cni_path), release.configuration(held)
         return process.run_verb("cni-vlan", load_commands, DELEGATES, environ, stdin)
 
-    tool(prog_name="cni-vlan", obj=Wiring({"cni-ipam": config.parse}, leases, pools, detach))
+    tool(prog_name="cni-vlan", obj=Wiring({"cni-ipam": config.parse}, leases, pools, faults, detach))
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from cni_vlan import node as nodes
 from cni_vlan.doctor import Finding, Subject, Verdict
 from cni_vlan.ledger import Ledger
 from cni_vlan.netdir import NetworkFile, Parsers
-from cni_vlan.node import Leases, ParentUse, PoolUse
+from cni_vlan.node import Leases, ParentUse, PoolFault, PoolUse
 from cni_vlan.release import Detach, Held
 
 _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
@@ -32,6 +32,7 @@ class Wiring(NamedTuple):
     parsers: Parsers
     leases: Callable[[], Leases]
     pools: Callable[[], tuple[PoolUse, ...]]
+    faults: Callable[[], tuple[PoolFault, ...]]
     detach: Detach
 
 
@@ -148,7 +149,7 @@ def doctor_command(wiring: Wiring, conf_dir: str, agent: str, *, as_json: bool) 
     try:
         with open_rtnl() as rtnl:
             files = list(netdir.read_directory(conf_dir, wiring.parsers))
-            node = nodes.read_node(rtnl, Ledger(), wiring.leases(), wiring.pools())
+            node = nodes.read_node(rtnl, Ledger(), wiring.leases(), wiring.pools(), wiring.faults())
             found = doctor.examine(Subject(rtnl, node, files, agent))
     except CniError as error:
         raise click.ClickException(error.msg) from error

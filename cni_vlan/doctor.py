@@ -125,12 +125,15 @@ def _shims(node: NodeState, parent: str) -> Iterator[Finding]:
 
 
 def pools(subject: Subject) -> Iterator[Finding]:
-    """Find subnets without a free address."""
+    """Find subnets without a free address, and faults of pools that nodes share."""
     for pool in subject.node.pools:
         if pool.size and not pool.free:
             text = f"no address of {pool.subnet} is free, {pool.size} are leased"
             advice = "new pods wait for one: enlarge the range, or see who holds them: cni-ipam leases"
             yield Finding(Verdict.WARN, f"pool {pool.name}", text, advice)
+    for fault in subject.node.faults:
+        verdict = Verdict.FAIL if fault.fatal else Verdict.WARN
+        yield Finding(verdict, f"pool {fault.pool}", fault.text, fault.advice)
 
 
 def sharing(subject: Subject) -> Iterator[Finding]:

@@ -23,6 +23,15 @@ class PoolUse(NamedTuple):
     free: int
 
 
+class PoolFault(NamedTuple):
+    """A fault of a pool that nodes share, with advice; `fatal` if pods may get no address."""
+
+    pool: str
+    text: str
+    advice: str
+    fatal: bool
+
+
 class NodeState(NamedTuple):
     """The links that exist, and the records and leases of this boot."""
 
@@ -31,6 +40,7 @@ class NodeState(NamedTuple):
     attachments: tuple[AttachmentRecord, ...]
     leases: Leases = _NONE
     pools: tuple[PoolUse, ...] = ()
+    faults: tuple[PoolFault, ...] = ()
 
     def on(self, parent: str) -> list[AttachmentRecord]:
         """Return the attachments on a parent, sorted by pod and key."""
@@ -51,7 +61,11 @@ class NodeState(NamedTuple):
 
 
 def read_node(
-    rtnl: Rtnl, ledger: Ledger, leases: Leases = _NONE, pools: tuple[PoolUse, ...] = ()
+    rtnl: Rtnl,
+    ledger: Ledger,
+    leases: Leases = _NONE,
+    pools: tuple[PoolUse, ...] = (),
+    faults: tuple[PoolFault, ...] = (),
 ) -> NodeState:
     """Read the state of this node, without locks: a call may be half-way through its changes."""
     parents = [record for name in ledger.parents() if (record := ledger.parent(name)) is not None]
@@ -61,6 +75,7 @@ def read_node(
         tuple(user for record in parents for user in ledger.attachments(record.name)),
         leases,
         pools,
+        faults,
     )
 
 

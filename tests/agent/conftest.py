@@ -1,7 +1,7 @@
 """A launcher with a short deadline, a bundle of one-shot plugins, and a host whose agent is running."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -36,13 +36,13 @@ def one_shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class RunningAgent:
     """An agent in the namespaces of a host."""
 
-    def __init__(self, host: Host, executable: Path, *before: str) -> None:
+    def __init__(self, host: Host, executable: Path, *before: str, options: Sequence[str] = ()) -> None:
         self.host = host
         self.socket = host.scratch / "agent" / "agent.sock"
         self.metrics = host.scratch / "agent" / "metrics.sock"
         self.log = host.scratch / "agent.log"
         with self.log.open("w") as log:
-            arguments = ["--socket", str(self.socket), "--metrics", str(self.metrics)]
+            arguments = ["--socket", str(self.socket), "--metrics", str(self.metrics), *options]
             self.process = host.popen(*before, str(executable), "serve", *arguments, stderr=log)
         wait_until(self.socket.exists)
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import beside, ipam, pods, pods_report, vlans
+from tests.bench import beside, cluster, ipam, pods, pods_report, vlans
 
 DIST = Path(__file__).parents[2] / "dist"
 INSIDE = "BENCH_HAS_NAMESPACES_OF_ITS_OWN"
@@ -21,7 +21,7 @@ HIDDEN = ("/var/lib/cni", "/run/netns", "/run/cni-vlan")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("--quick", action="store_true", help="fewer sizes and rounds; nothing is written")
-    parser.add_argument("--part", choices=("ipam", "pods", "vlans"), help="only one part")
+    parser.add_argument("--part", choices=("ipam", "cluster", "pods", "vlans"), help="only one part")
     parser.add_argument("--beside", type=Path, help="only this build beside a built checkout of another")
     arguments = parser.parse_args()
     if INSIDE not in os.environ:
@@ -51,6 +51,11 @@ def measure(directory: Path, part: str | None, *, quick: bool) -> None:
         many = ipam.storms(plugin, directory)
         if not quick:
             ipam.write(found, many)
+    if part in {None, "cluster"}:
+        shared = cluster.measure(DIST / "bundle" / "cni-ipam", directory, pods=200 if quick else 2000)
+        print(shared)
+        if not quick:
+            cluster.write(shared)
     if part in {None, "pods"}:
         figures = pods.measure(directory, quick=quick)
         if not quick:

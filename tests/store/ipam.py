@@ -31,6 +31,7 @@ class Ipam:
 
     def __init__(self, executable: Path, data_dir: Path, *subnets: str | Json, **keys: object) -> None:
         self.executable = executable
+        self.args = ""  # CNI_ARGS
         self.data_dir = data_dir
         items = [s if isinstance(s, dict) else {"subnet": s} for s in subnets or ("10.0.0.0/24",)]
         ipam = {
@@ -45,7 +46,7 @@ class Ipam:
     def environment(self, verb: str, container: str, ifname: str = "eth0") -> dict[str, str]:
         return {
             "CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_NETNS": "/run/netns/none",
-            "CNI_IFNAME": ifname, "CNI_PATH": str(self.executable.parent),
+            "CNI_IFNAME": ifname, "CNI_PATH": str(self.executable.parent), "CNI_ARGS": self.args,
         }  # fmt: skip
 
     def call(

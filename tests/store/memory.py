@@ -6,13 +6,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from cni_core.call import AttachmentKey
-from cni_core.errors import IoFailure
+from cni_core.errors import IoFailure, PoolExhausted
+from cni_ipam import allocator
 from cni_ipam.defaults import whole_subnet
-from cni_ipam.lease import Lease
+from cni_ipam.lease import Lease, Tenant
 from cni_ipam.lease_store import Transaction
 from cni_ipam.place import Place
 from cni_ipam.poolfile import overlap
-from cni_ipam.ranges import RangeSet
+from cni_ipam.ranges import Address, RangeSet
 
 T = TypeVar("T")
 DEFAULT = whole_subnet(ipaddress.ip_network("172.17.0.0/16"))
@@ -41,6 +42,9 @@ class MemoryStore:
     def transaction(self, work: Callable[[Transaction], T]) -> T:
         with self._lock:
             return work(self)
+
+    def can_grow(self, _range_sets: Sequence[RangeSet]) -> bool:
+        return False
 
     def lease_of(self, key: AttachmentKey) -> Lease | None:
         return self._leases.get(key)
@@ -77,6 +81,18 @@ class MemoryStore:
 
     def mark_full(self, range_set: RangeSet, blocks: Sequence[int]) -> None:
         self.full.setdefault(range_set.identity, set()).update(blocks)
+
+    def leasable(self, range_set: RangeSet) -> RangeSet:
+        return range_set
+
+    def reserve(self, _range_set: RangeSet, requested: Address | None, _tenant: Tenant) -> Address | None:
+        return requested
+
+    def exhausted(self, range_set: RangeSet) -> PoolExhausted:
+        return allocator.exhausted(range_set, self.place.pool)
+
+    def unpin(self, key: AttachmentKey) -> None:
+        """Do nothing: no address is kept without a lease."""
 
     def allocate(self, lease: Lease) -> None:
         for address in map(ipaddress.ip_interface, lease.addresses):

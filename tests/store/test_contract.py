@@ -15,9 +15,8 @@ from cni_core.errors import AddressUnavailable, DuplicateAttachment, IoFailure, 
 from cni_ipam import leasing
 from cni_ipam.config import AllocationRequest
 from cni_ipam.disk_store import DiskStore
-from cni_ipam.lease import Lease
+from cni_ipam.lease import Lease, Tenant
 from cni_ipam.lease_store import LeaseStore
-from cni_ipam.leasing import Tenant
 from cni_ipam.place import Place
 from cni_ipam.ranges import RangeSet
 from cni_ipam.subnets import range_sets
@@ -187,15 +186,14 @@ def test_a_subnet_of_another_pool_is_told_once(make: Make) -> None:
 
 def test_whether_there_is_room(make: Make) -> None:
     store = make("p")
-    store.transaction(lambda pool: leasing.check_free(pool, NETWORK, SMALL))
+    assert store.transaction(lambda pool: leasing.room(pool, NETWORK, SMALL)) == ((), ())
     for number in range(5):
         lease(store, f"a{number}")
 
-    (warning,) = store.transaction(lambda pool: leasing.check_free(pool, NETWORK, SMALL))
-    assert warning.startswith("pool lan: all 5 are leased: no IP addresses available in range set")
-    strict = SMALL._replace(may_be_full=False)
-    with pytest.raises(PoolExhausted):
-        store.transaction(lambda pool: leasing.check_free(pool, NETWORK, strict))
+    full, (warning,) = store.transaction(lambda pool: leasing.room(pool, NETWORK, SMALL))
+    assert len(full) == 1
+    assert warning.startswith("pool p: all 5 are leased: no IP addresses available in range set")
+    assert not store.can_grow(SMALL.range_sets)
 
 
 def test_who_has_an_address_is_told(make: Make) -> None:

@@ -1,0 +1,129 @@
+"""Taking the blocks and pinned addresses of dead nodes, once their addresses are silent on the wire.
+
+Every agent with a pod on the pool's network does this. No leader is needed: deleting an object at the
+revision that was read succeeds for one of them. `cni_ipam.reclaim` decides when a node is dead.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from cni_core.errors import CniError
+from cni_ipam import agreement, reclaim
+from cni_ipam.claims import Claims
+from cni_ipam.engine import Entry, Kind
+from cni_ipam.place import place_of
+from cni_ipam.ranges import to_address
+from cni_ipam.reclaim import GRACE_S, Proof
+from cni_vlan.ledger import Ledger
+
+_AUTHORITY_S = 600.0
+_ASKING = 10  # nodes that ask the authority in this time
+_KINDS: tuple[Kind, ...] = ("block", "pin")
+
+
+class Reclaimer:
+    """The memory of one pool's proofs; `grace_s` is in seconds."""
+
+    def __init__(self, complain: Callable[[str], None], grace_s: float = GRACE_S) -> None:
+        self._complain = complain
+        self._grace_s = grace_s
+        self._seen: object = None
+        self._authority: Mapping[str, str] | None = None
+        self._ask_again = 0.0
+        self._proofs: dict[str, Proof] = {}
+
+    def look(self, claims: Claims, nodes: Sequence[Entry]) -> int:
+        """Look for dead nodes, given the objects of all nodes; return the number of objects taken.
+
+        While no node comes or goes, the engine is asked nothing more, but for its authority now and then.
+        """
+        authority = self._ask(claims, len(nodes))
+        seen = ({str(entry.fields.get("incarnation")) for entry in nodes}, authority)
+        if seen == self._seen and not self._proofs:
+            return 0
+        self._seen = seen
+        pool = claims.place.pool
+        objects = [entry for kind in _KINDS for entry in claims.engine.list(kind, pool).entries]
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        found = reclaim.dead(objects, nodes, authority)
+        for incarnation in found.keys() - self._proofs.keys():
+            self._complain(f"pool {pool}: {found[incarnation]}: its blocks are taken in {self._grace_s:g} s")
+        self._proofs = reclaim.observed(self._proofs, found, now)
+        due = reclaim.due(self._proofs, now, self._grace_s)
+        return sum(self._take(claims, incarnation, objects) for incarnation in due)
+
+    def _ask(self, claims: Claims, nodes: int) -> Mapping[str, str] | None:
+        """Return the authority's word; it is long, so each of many nodes asks for it less often."""
+        now = time.monotonic()
+        if self._proofs or now >= self._ask_again:
+            self._authority = _trusted(claims.engine.nodes(), claims.me().node)
+            self._ask_again = now + _AUTHORITY_S * max(1.0, nodes / _ASKING)
+        return self._authority
+
+    def _take(self, claims: Claims, incarnation: str, objects: Sequence[Entry]) -> int:
+        """Take all that a dead node holds in the pool, or nothing; return the number of objects."""
+        pool = claims.place.pool
+        theirs = [entry for entry in objects if entry.fields.get("incarnation") == incarnation]
+        reason = self._objection(pool, theirs) or self._has_returned(claims, incarnation, theirs)
+        if reason:
+            node = theirs[0].fields.get("node")
+            self._complain(f"pool {pool}: the blocks of dead node {node} stay: {reason}")
+            del self._proofs[incarnation]  # it begins anew
+            return 0
+        for entry in claims.engine.list("node").entries:
+            if entry.fields.get("incarnation") == incarnation:
+                claims.engine.delete(entry)  # first: by this it learns of the loss, should it return
+        taken = [entry for entry in theirs if claims.engine.delete(entry)]
+        for entry in taken:
+            self._complain(f"pool {pool}: took {entry.name} from dead node {entry.fields.get('node')}")
+        return len(taken)
+
+    @staticmethod
+    def _objection(pool: str, theirs: Sequence[Entry]) -> str:
+        """Return the reason why a node may be alive, "" if all of its addresses are silent on the wire."""
+        from cni_net.probe import answering
+
+        link = layer2_parent(pool)
+        if not link:
+            return "no pod here is on their wire"
+        addresses = [address for entry in theirs for address in addresses_of(entry)]
+        try:
+            alive = answering(link, addresses)
+        except CniError as error:
+            return error.msg
+        return ", ".join(f"{mac} answers for {address}" for address, mac in sorted(alive.items()))
+
+    @staticmethod
+    def _has_returned(claims: Claims, incarnation: str, theirs: Sequence[Entry]) -> str:
+        """Return words for a node that has joined again while its addresses were probed."""
+        nodes = claims.engine.list("node").entries
+        authority = _trusted(claims.engine.nodes(), claims.me().node)
+        is_dead = reclaim.dead(theirs, nodes, authority)
+        return "" if incarnation in is_dead else "it is back"
+
+
+def _trusted(authority: Mapping[str, str] | None, own: str) -> Mapping[str, str] | None:
+    """Return the authority's word if it knows this node, which is alive: an empty list proves nothing."""
+    return authority if authority is not None and own in authority else None
+
+
+def addresses_of(entry: Entry) -> list[str]:
+    """Return the addresses of a block or pin, as text."""
+    block = agreement.block_of(entry)
+    if block is not None:
+        first, last = block.interval
+        return [str(to_address(block.version, number)) for number in range(first, last + 1)]
+    at = agreement.pinned(entry)
+    return [str(to_address(*at))] if at is not None else []
+
+
+def layer2_parent(pool: str) -> str:
+    """Return the parent of a pod of a pool on this node whose network answers on layer 2, "" for none."""
+    ledger = Ledger()
+    for name in ledger.parents():
+        for record in ledger.attachments(name):
+            place = place_of(record.conf, record.network)
+            is_routed = str(record.conf.get("mode") or record.conf.get("ipvlan_mode") or "").startswith("l3")
+            if place is not None and place.pool == pool and not is_routed:
+                return name
+    return ""

@@ -1,0 +1,194 @@
+"""What this node holds, decided from its own disk and the engine's objects. Pure.
+
+The engine decides. A block that it gives to another node is lost; one that it does not know was taken from
+this node as dead, unless the engine itself was restored from a backup that is older than the claim.
+"""
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from cni_core.call import AttachmentKey
+from cni_ipam.blocks import Block
+from cni_ipam.engine import Entry, Fields, Snapshot
+from cni_ipam.holdings import HeldBlock, HeldPin, Holdings, State
+from cni_ipam.identity import Identity
+from cni_ipam.lease import Tenant
+from cni_ipam.ranges import Interval, RangeSet, clip, to_address
+
+
+class Agreement(NamedTuple):
+    """The blocks and pins of a node after it has asked the engine.
+
+    `missing` are blocks that the engine does not know: each is claimed again, so that no other node leases
+    the addresses of running pods. `foreign` are addresses in our blocks that other nodes keep.
+    """
+
+    blocks: tuple[HeldBlock, ...]
+    pins: tuple[HeldPin, ...] = ()
+    missing: tuple[HeldBlock, ...] = ()
+    foreign: tuple[tuple[int, int], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def resolved(self, held: HeldBlock, revision: str) -> "Agreement":
+        """Return the agreement after a missing block was claimed again; "" if another node was faster."""
+        now = held._replace(revision=revision) if revision else held._replace(state=State.LOST)
+        words = () if revision else (f"block {held.block.prefix} is another node's now",)
+        return self._replace(blocks=(*self.blocks, now), warnings=(*self.warnings, *words))
+
+    def merged(self, now: Holdings, before: Holdings) -> Holdings:
+        """Return the holdings, with what calls on this node have changed since they were read."""
+        fresh = {pin for pin in now.pins if pin not in before.pins}
+        known = {(pin.version, pin.number) for pin in fresh}
+        pins = tuple(pin for pin in self.pins if (pin.version, pin.number) not in known)
+        return now._replace(
+            blocks=tuple(sorted(self.blocks, key=_by_block)), pins=(*pins, *fresh), foreign=self.foreign
+        )
+
+
+def _by_block(held: HeldBlock) -> Block:
+    return held.block
+
+
+def agree(
+    before: Holdings, found: Snapshot, pins: Snapshot, incarnation: str, *, was_known: bool = False
+) -> Agreement:
+    """Compare the holdings of a node with the blocks and pins of its pool in the engine.
+
+    `was_known`: the engine had the node's own object. Who takes a block from a node removes that first, so a
+    block that is missing beside it was lost with a backup, even if the engine's revision does not show it.
+    """
+    restored = was_known or is_restored(before, found)
+    kept: list[HeldBlock] = []
+    missing: list[HeldBlock] = []
+    warnings: list[str] = []
+    entries = {block: entry for entry in found.entries if (block := block_of(entry)) is not None}
+    for held in before.blocks:
+        entry = entries.get(held.block)
+        if entry is None:
+            if held.state is not State.RELEASING:
+                missing.append(held if restored else held._replace(state=State.DRAINING))
+                warnings.append(_missing_words(held.block, is_restored=restored))
+        elif entry.fields.get("incarnation") == incarnation:
+            state = State.HELD if held.state is State.LOST else held.state
+            kept.append(held._replace(revision=entry.revision, state=state))
+        else:
+            kept.append(held._replace(state=State.LOST))
+            warnings.append(f"block {held.block.prefix} is node {entry.fields.get('node')}'s now")
+    known = {held.block for held in before.blocks}
+    ours = {b: e for b, e in entries.items() if e.fields.get("incarnation") == incarnation}
+    kept += [HeldBlock(block, entry.revision) for block, entry in ours.items() if block not in known]
+    blocks = [held.block for held in kept if held.state is not State.LOST]
+    return Agreement(
+        tuple(kept),
+        _pins(before, pins, incarnation),
+        tuple(missing),
+        tuple(sorted(foreign(pins, incarnation, blocks))),
+        tuple(warnings),
+    )
+
+
+def is_restored(before: Holdings, now: Snapshot) -> bool:
+    """Return whether the engine is older than what this node has seen of it, or another one."""
+    return bool(before.revision) and (now.cluster != before.engine or now.revision < before.revision)
+
+
+def _missing_words(block: Block, *, is_restored: bool) -> str:
+    if is_restored:
+        return f"block {block.prefix} is claimed again: the engine was restored from a backup"
+    return (
+        f"block {block.prefix} was taken from this node: its pods keep their addresses, no pod gets a new one"
+    )
+
+
+def _pins(before: Holdings, found: Snapshot, incarnation: str) -> tuple[HeldPin, ...]:
+    """Return the pins of this node: the engine's, with the times that only this node knows."""
+    kept = []
+    for entry in found.entries:
+        at = pinned(entry)
+        if at is None or entry.fields.get("incarnation") != incarnation:
+            continue
+        known = before.pin(*at)
+        fresh = HeldPin(*at, entry.revision, _key_of(entry.fields), _number(entry.fields.get("keep")))
+        kept.append(fresh if known is None else known._replace(revision=entry.revision))
+    return tuple(kept)
+
+
+def void(pins: Sequence[HeldPin], now: float) -> tuple[HeldPin, ...]:
+    """Return the pins after a boot, in which their attachments have gone; `now` is that boot's time."""
+    return tuple(pin._replace(key=None, until=now + pin.keep_s if pin.keep_s else 0.0) for pin in pins)
+
+
+def foreign(pins: Snapshot, incarnation: str, blocks: Sequence[Block]) -> Iterator[tuple[int, int]]:
+    """Yield the addresses in some blocks that other nodes keep."""
+    for entry in pins.entries:
+        at = pinned(entry)
+        if at is not None and entry.fields.get("incarnation") != incarnation:
+            inside = (b.version == at[0] and b.start <= at[1] <= b.interval[1] for b in blocks)
+            if any(inside):
+                yield at
+
+
+def block_of(entry: Entry) -> Block | None:
+    """Return the block of an object, None if the object is damaged."""
+    try:
+        return Block.parse(str(entry.fields["start"]), int(entry.fields["size"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def pinned(entry: Entry) -> tuple[int, int] | None:
+    """Return version and number of a pinned address, None if the object is damaged."""
+    try:
+        address = ipaddress.ip_address(str(entry.fields["address"]))
+    except (KeyError, ValueError):
+        return None
+    return address.version, int(address)
+
+
+def band(range_set: RangeSet, pinned_addresses: Sequence[Interval]) -> list[Interval]:
+    """Return the pinned addresses of a range set that may be leased, sorted."""
+    return [part for first, last in range_set.ordered for part in clip(pinned_addresses, first, last)]
+
+
+def pin_fields(pool: str, version: int, number: int, me: Identity, tenant: Tenant) -> Fields:
+    """Return the fields of a pin that an attachment of this node has."""
+    return {
+        "pool": pool,
+        "address": str(to_address(version, number)),
+        "node": me.node,
+        "incarnation": me.incarnation,
+        "container": tenant.key.container_id,
+        "interface": tenant.key.ifname,
+        "owner": tenant.owner or tenant.pod.label,
+        "keep": tenant.keep_s,
+    }
+
+
+def is_same(entry: Entry, fields: Fields) -> bool:
+    """Return whether an object has all of some fields: an answer that was lost had made it."""
+    return all(entry.fields.get(name) == value for name, value in fields.items())
+
+
+def may_take(entry: Entry, tenant: Tenant, incarnation: str) -> bool:
+    """Return whether an attachment may have a pinned address: its own, or its owner's that nobody uses."""
+    fields = entry.fields
+    if fields.get("incarnation") == incarnation and _key_of(fields) == tenant.key:
+        return True
+    return bool(tenant.owner) and fields.get("owner") == tenant.owner and not fields.get("container")
+
+
+def taken_words(entry: Entry, pool: str) -> tuple[str, str]:
+    """Return message and details of the error for an address that another has."""
+    fields = entry.fields
+    who = f"{fields.get('owner') or fields.get('container') or 'another'} on node {fields.get('node')}"
+    return f"requested IP address {fields.get('address')} is not available", f"pool {pool}: {who} has it"
+
+
+def _key_of(fields: Fields) -> AttachmentKey | None:
+    container = str(fields.get("container") or "")
+    return AttachmentKey(container, str(fields.get("interface"))) if container else None
+
+
+def _number(value: Any) -> int:  # noqa: ANN401 - JSON from the engine
+    return value if isinstance(value, int) else 0

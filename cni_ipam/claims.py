@@ -1,0 +1,258 @@
+"""Claiming blocks of a pool in the engine, and giving them back.
+
+One process of a node does so for one pool at a time, under the lock `claim.lock`, which is taken before the
+lock of the pool. The engine is never asked under the lock of the pool: leases come and go meanwhile.
+"""
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+
+from cni_core import statefile
+from cni_core.boot import boot_id
+from cni_core.errors import PoolExhausted, TryAgainLater
+from cni_core.lock import locked
+from cni_ipam import agreement, blocks
+from cni_ipam.blocks import Block, Cut
+from cni_ipam.cluster import Cluster
+from cni_ipam.engine import Engine, Entry, Fields
+from cni_ipam.holdings import HeldBlock, Holdings, HoldingsFile, State
+from cni_ipam.identity import Identity, identity
+from cni_ipam.lease import timestamp
+from cni_ipam.place import Place
+from cni_ipam.ranges import Interval, RangeSet, count
+
+_ALONE_S = 3.0  # for another call's claim; an ADD waits no longer for the engine either
+_RACES_MOST = 64  # lost in a row: then the pool changes too fast, and the caller tries again
+
+
+class Claims:
+    """The blocks and pins of one pool, as this node claims them."""
+
+    def __init__(self, place: Place, cluster: Cluster, engine: Engine, warn: Callable[[str], None]) -> None:
+        self.place = place
+        self.cluster = cluster
+        self.engine = engine
+        self.warn = warn
+        self.file = HoldingsFile(place)
+        self._directory = f"{place.data_dir}/{place.pool}"
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the lock of the node's claims in this pool; raises TryAgainLater."""
+        statefile.make_directory(self._directory)
+        with locked(f"{self._directory}/claim.lock", _ALONE_S):
+            yield
+
+    def _pool(self) -> AbstractContextManager[None]:
+        return locked(f"{self._directory}/lock")
+
+    def change(self, change: Callable[[Holdings], Holdings]) -> Holdings:
+        """Replace the holdings under the lock of the pool."""
+        with self._pool():
+            before = self.file.read()
+            after = change(before)
+            if after != before:
+                self.file.write(after)
+        return after
+
+    # Blocks.
+
+    def make_room(self, range_set: RangeSet, seen: Holdings) -> None:
+        """Claim a block for a range set, alone, unless another call has just changed the holdings.
+
+        An engine that was restored from a backup is agreed with first. Raises PoolExhausted if other nodes
+        hold every block.
+        """
+        if self.file.read() != seen:
+            return
+        if agreement.is_restored(seen, self.engine.list("want", self.place.pool)):
+            self.change(lambda holdings: holdings._replace(confirmed=f"in doubt in {boot_id()}"))
+            return
+        self.claim(range_set.version, range_set.ordered, range_set.describe())
+
+    def claim(
+        self, version: int, intervals: Sequence[Interval], where: str, *, may_want: bool = True
+    ) -> Block:
+        """Claim one more block with addresses of some intervals; with `may_want`, ask others if none is left.
+
+        Raises PoolExhausted if other nodes hold every block, TryAgainLater after the engine was restored: the
+        other nodes have to claim the blocks of their pods again first.
+        """
+        holdings = self.file.read()
+        left = holdings.claim_after - time.clock_gettime(time.CLOCK_BOOTTIME)
+        if left > 0:
+            raise TryAgainLater(
+                f"claim a block of pool {self.place.pool}: the store was restored from a backup",
+                f"the other nodes have {left:.0f} s more to claim theirs again",
+            )
+        cut = self._cut(version, intervals, holdings)
+        own = {held.block.start for held in holdings.blocks if held.block.version == version}
+        block = self._claim_first(cut, own, blocks.RANDOM_TRIES)
+        if block is None:  # the random ones were taken: look before the next try
+            block = self._claim_first(cut, own | self._starts(version), _RACES_MOST)
+            if block is not None:
+                self._want_no_more()
+        if block is None:
+            if may_want:
+                self._want(version)
+            raise PoolExhausted(f"no IP addresses available in range set: {where}", self._holders(version))
+        return block
+
+    def _claim_first(self, cut: Cut, taken: set[int], tries: int) -> Block | None:
+        """Claim the first of some candidates that nobody holds."""
+        for block in itertools.islice(cut.candidates(self.me().node, taken), tries):
+            revision = self.create(block)
+            if revision:
+                self._take(HeldBlock(block, revision))
+                return block
+        return None
+
+    def _cut(self, version: int, intervals: Sequence[Interval], holdings: Holdings) -> Cut:
+        size = holdings.size or self._size(count(intervals))
+        return Cut(version, blocks.usable(intervals, self.cluster.pinned_of(version)), size)
+
+    def _size(self, addresses: int) -> int:
+        """Return the size of the pool's blocks: that in the engine, whatever the configuration says."""
+        entry = self.engine.read("pool", self.place.pool)
+        if entry is None:
+            nodes = len(self.engine.list("node").entries)
+            wanted = self.cluster.block_size or blocks.auto_size(addresses, nodes)
+            fields = {"pool": self.place.pool, "blockSize": wanted}
+            entry = self.engine.create("pool", self.place.pool, fields)
+            entry = entry or self.engine.read("pool", self.place.pool)
+        size = int(entry.fields["blockSize"]) if entry is not None else self.cluster.block_size
+        self.change(lambda holdings: holdings._replace(size=size))
+        return size
+
+    def me(self) -> Identity:
+        """Return the identity of this node."""
+        return identity(self.place.data_dir, self.cluster.node)
+
+    def _fields(self, block: Block) -> Fields:
+        me = self.me()
+        return {
+            "pool": self.place.pool,
+            "start": block.address,
+            "size": block.size,
+            "node": me.node,
+            "incarnation": me.incarnation,
+            "since": timestamp(),
+        }
+
+    def create(self, block: Block) -> str:
+        """Claim a block; return its revision, "" if another node holds it.
+
+        An answer that was lost is asked for again: the block may be ours already.
+        """
+        name = block.name(self.place.pool)
+        entry = self.engine.create("block", name, self._fields(block))
+        if entry is None:
+            entry = self.engine.read("block", name)
+            if entry is None or entry.fields.get("incarnation") != self.me().incarnation:
+                return ""
+        return entry.revision
+
+    def _take(self, held: HeldBlock) -> None:
+        """Record a block, with the pins of others inside it.
+
+        A node that pins an address writes its pin and then looks for a block, this one writes the block and
+        then looks for pins: one of the two sees the other.
+        """
+        pins = self.engine.list("pin", self.place.pool)
+        foreign = agreement.foreign(pins, self.me().incarnation, [held.block])
+        self.change(
+            lambda holdings: holdings.with_block(held)._replace(
+                foreign=tuple(sorted({*holdings.foreign, *foreign})), revision=pins.revision
+            )
+        )
+
+    def _starts(self, version: int) -> set[int]:
+        found = (agreement.block_of(entry) for entry in self.engine.list("block", self.place.pool).entries)
+        return {block.start for block in found if block is not None and block.version == version}
+
+    def _holders(self, version: int) -> str:
+        """Describe who holds the blocks of a pool."""
+        held: dict[str, int] = {}
+        for entry in self.engine.list("block", self.place.pool).entries:
+            block = agreement.block_of(entry)
+            if block is not None and block.version == version:
+                node = str(entry.fields.get("node"))
+                held[node] = held.get(node, 0) + 1
+        shown = ", ".join(f"{node} {number}" for node, number in sorted(held.items()))
+        return f"pool {self.place.pool}: all {sum(held.values())} blocks are held: {shown}; they were asked"
+
+    def total(self, version: int, intervals: Sequence[Interval]) -> int:
+        """Return the number of blocks for some addresses, 0 if the size of blocks is unknown yet."""
+        held = self.file.read()
+        return self._cut(version, intervals, held).total if held.size else 0
+
+    def share_held(self, demands: Sequence[tuple[int, Sequence[Interval]]]) -> float:
+        """Return the share of the blocks for some addresses that nodes hold, of the family with the most."""
+        held = self.file.read()
+        return max(
+            (
+                len(self._starts(version)) / max(1, self._cut(version, intervals, held).total)
+                for version, intervals in demands
+            ),
+            default=0.0,
+        )
+
+    def forget(self, block: Block) -> None:
+        """Remove a block of another node from the holdings."""
+        self.change(lambda holdings: holdings.without_block(block))
+
+    def give_back(self, block: Block, is_empty: Callable[[Block], bool]) -> bool:
+        """Give a block back if no address of it is leased; False if one is."""
+        released = self.change(lambda holdings: _releasing(holdings, block, is_empty))
+        held = released.find(block)
+        if held is None or held.state is not State.RELEASING:
+            return False
+        self._delete(held)
+        self.change(lambda holdings: holdings.without_block(block))
+        return True
+
+    def _delete(self, held: HeldBlock) -> None:
+        """Delete the object of a block, unless it is no longer ours."""
+        name = held.block.name(self.place.pool)
+        if not self.engine.delete(Entry("block", name, {}, held.revision)):
+            entry = self.engine.read("block", name)
+            if entry is not None and entry.fields.get("incarnation") == self.me().incarnation:
+                self.engine.delete(entry)
+
+    def _want(self, version: int) -> None:
+        """Ask the other nodes for an empty block."""
+        me = self.me()
+        fields = {
+            "pool": self.place.pool,
+            "node": me.node,
+            "incarnation": me.incarnation,
+            "family": version,
+            "since": timestamp(),
+        }
+        self.engine.create("want", blocks.want_name(self.place.pool, me.node), fields)
+
+    def _want_no_more(self) -> None:
+        entry = self.engine.read("want", blocks.want_name(self.place.pool, self.me().node))
+        if entry is not None:
+            self.engine.delete(entry)
+
+    def drain(self) -> None:
+        """Lease no more from any block of this node."""
+
+        def change(holdings: Holdings) -> Holdings:
+            for held in holdings.blocks:
+                if held.state is State.HELD:
+                    holdings = holdings.with_block(held._replace(state=State.DRAINING))
+            return holdings
+
+        self.change(change)
+
+
+def _releasing(holdings: Holdings, block: Block, is_empty: Callable[[Block], bool]) -> Holdings:
+    held = holdings.find(block)
+    if held is None or held.state is State.LOST or not is_empty(block):
+        return holdings
+    return holdings.with_block(held._replace(state=State.RELEASING))

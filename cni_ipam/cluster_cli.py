@@ -1,0 +1,237 @@
+"""The commands of cni-ipam for pools that many nodes share: blocks, drain, forget."""
+
+import ipaddress
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TextIO
+
+import click
+
+from cni_core import libcni
+from cni_core.call import Call
+from cni_ipam import agreement, config, joining, membership
+from cni_ipam.block_store import BlockStore
+from cni_ipam.cli import data_dir_option, failures, json_option, table, tool, with_ipam
+from cni_ipam.engine import Engine, Entry, Kind
+from cni_ipam.holdings import HoldingsFile, State
+from cni_ipam.joining import Joined
+from cni_ipam.place import Place
+from cni_ipam.poolfile import pools
+from cni_ipam.whereabouts import allocations
+
+
+class Shown(NamedTuple):
+    """One row: a block, a pinned address or a want, as the engine has it."""
+
+    pool: str
+    kind: str
+    address: str
+    node: str
+    used: str
+    owner: str
+    since: str
+    here: str
+
+    @property
+    def order(self) -> tuple[str, int, int, int]:
+        """The sort key: by pool and address."""
+        if not self.address:
+            return self.pool, 9, 0, 0
+        network = ipaddress.ip_interface(self.address)
+        return self.pool, network.version, int(network.ip), len(self.kind)
+
+
+def _stores(data_dir: str, wanted: str | None) -> Iterator[BlockStore]:
+    """Yield the store of each shared pool of this node, or of one."""
+    found = False
+    for name in pools(data_dir):
+        place = Place(name, data_dir)
+        cluster = HoldingsFile(place).cluster()
+        if cluster is not None and wanted in {None, name}:
+            found = True
+            yield BlockStore(place, cluster, lambda text: click.echo(f"warning: {text}", err=True))
+    if not found:
+        named = f"pool {wanted}" if wanted else "no pool of this node"
+        raise click.ClickException(f"{named} is shared with other nodes: ipam.cluster was never used here")
+
+
+@tool.command("blocks")
+@click.argument("pool", required=False)
+@json_option
+@data_dir_option
+def blocks_command(pool: str | None, *, as_json: bool, data_dir: str) -> None:
+    """Show the blocks, pinned addresses and wants of all nodes, as the cluster's store has them.
+
+    USED is what the node last reported. HERE is the state of a block of this node.
+    """
+    with failures():
+        rows = sorted(
+            (row for store in _stores(data_dir, pool) for row in _rows(store)), key=lambda r: r.order
+        )
+    if as_json:
+        click.echo(json.dumps([row._asdict() for row in rows], indent=2))
+        return
+    header = ("POOL", "KIND", "ADDRESS", "NODE", "USED", "OWNER", "SINCE", "HERE")
+    table(header, [[cell or "-" for cell in row] for row in rows])
+
+
+def _rows(store: BlockStore) -> Iterator[Shown]:
+    engine, pool = store.claims().engine, store.place.pool
+    holdings = store.holdings.read()
+    here = {held.block: held.state.value for held in holdings.blocks}
+    used = dict(_used(engine.list("node").entries))
+    for entry in engine.list("block", pool).entries:
+        block = agreement.block_of(entry)
+        if block is not None:
+            count = used.get(entry.name)
+            shown = "-" if count is None else f"{count}/{block.size}"
+            yield _row(entry, "block", block.prefix, shown, here.get(block, ""))
+    for entry in engine.list("pin", pool).entries:
+        yield _row(entry, "pin", str(entry.fields.get("address", "")))
+    for entry in engine.list("want", pool).entries:
+        yield _row(entry, "want", "")
+
+
+def _used(nodes: Iterable[Entry]) -> Iterator[tuple[str, int]]:
+    for node in nodes:
+        used = node.fields.get("used")
+        yield from used.items() if isinstance(used, dict) else ()
+
+
+def _row(entry: Entry, kind: str, address: str, used: str = "", here: str = "") -> Shown:
+    def text(name: str) -> str:
+        return str(entry.fields.get(name) or "")
+
+    owner = text("owner") or text("container")[:13]
+    if kind == "pin" and not text("container"):
+        owner = f"{owner} (kept)"
+    return Shown(
+        text("pool"), kind, address, text("node"), used, owner, text("since") or text("released"), here
+    )
+
+
+@tool.command("join")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--whereabouts",
+    type=click.File(),
+    help="IPPools of whereabouts to take over: the output of kubectl get ippools -o json.",
+)
+def join_command(file: str, whereabouts: TextIO | None) -> None:
+    """Join the cluster of the network in FILE with the addresses that pods of this node have already.
+
+    Run it on every node before the network's new configuration is installed on any: each address is kept for
+    its pod, and no node leases it to another. With --whereabouts, this node takes over the leases of its own
+    containers.
+    """
+    with failures():
+        conf = with_ipam(file)
+        request = config.parse(Call("ADD", conf), lambda text: click.echo(f"warning: {text}", err=True))
+        if request.cluster is None:
+            raise click.ClickException(f"{file}: the network has no ipam.cluster")
+        HoldingsFile(request.place).record_cluster(request.cluster)
+        store = BlockStore(request.place, request.cluster)
+        found = Joined()
+        if whereabouts is not None:
+            found = joining.lease_allocations(
+                store,
+                conf["name"],
+                allocations(json.load(whereabouts)),
+                request.range_sets,
+                lambda key: libcni.sandbox_of(conf["name"], *key) is not None,
+            )
+        pinned = joining.pin_leases(store, request.range_sets)
+    for text in (*found.conflicts, *pinned.conflicts):
+        click.echo(f"conflict: {text}", err=True)
+    click.echo(
+        f"pinned {len(pinned.pinned)} addresses; {len(pinned.present)} were this node's already,"
+        f" {len(found.elsewhere)} are of other nodes"
+    )
+    if found.conflicts or pinned.conflicts:
+        raise click.ClickException(f"{len(found.conflicts) + len(pinned.conflicts)} conflicts")
+
+
+@tool.command("drain")
+@click.argument("pool", required=False)
+@data_dir_option
+def drain_command(pool: str | None, data_dir: str) -> None:
+    """Give the blocks of this node back: empty ones now, the others when their last pod has gone.
+
+    When all of a pool is given back, this node leaves the cluster, until its next pod comes.
+    """
+    with failures():
+        for store in _stores(data_dir, pool):
+            for line in _drain(store):
+                click.echo(line)
+
+
+def _drain(store: BlockStore) -> Iterator[str]:
+    claims, pool = store.claims(), store.place.pool
+    with claims.alone():
+        membership.confirm(claims)
+        claims.drain()
+        for held in store.holdings.read().blocks:
+            if held.state is not State.LOST and claims.give_back(held.block, store.is_empty):
+                yield f"{pool}: gave {held.block.prefix} back"
+        rest = store.holdings.read()
+        if not rest.blocks and not rest.pins:
+            membership.leave(claims, is_last=not _other_pools(store.place))
+            yield f"{pool}: this node has left it"
+    for held in rest.blocks:
+        count = store.used(held.block)
+        yield f"{pool}: {held.block.prefix} has {count} leases, and is given back after the last"
+    for pin in rest.pins:
+        yield f"{pool}: a pinned address is kept for {pin.key.text if pin.key else 'its owner'}"
+
+
+def _other_pools(place: Place) -> list[str]:
+    """Return the other pools in which this node may hold something."""
+    others = (place._replace(pool=name) for name in pools(place.data_dir) if name != place.pool)
+    return [other.pool for other in others if HoldingsFile(other).cluster() is not None]
+
+
+@tool.command("forget")
+@click.argument("node")
+@click.option("--pool", help="Pool by whose store the cluster is reached [default: any of this node].")
+@click.option(
+    "--now", is_flag=True, help="Take its blocks at once, and ask no wire: it has to be switched off."
+)
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@data_dir_option
+def forget_command(node: str, pool: str | None, *, now: bool, yes: bool, data_dir: str) -> None:
+    """Say that NODE is gone for good, so that other nodes may take its blocks and pinned addresses.
+
+    They do so after ten minutes, and only if no address of a block answers on the wire. A node that is
+    merely cut off, and comes back before that, joins again and keeps its blocks.
+    """
+    with failures():
+        store = next(_stores(data_dir, pool))
+        claims = store.claims()
+        entry = claims.engine.read("node", node)
+        if entry is None:
+            known = _nodes(claims.engine.list("node").entries)
+            raise click.ClickException(f"{node} is no node of the cluster: {known}")
+        if not yes:
+            click.confirm(f"Is {node} switched off for good?", abort=True)
+        claims.engine.delete(entry)
+        taken = _take(claims.engine, str(entry.fields.get("incarnation"))) if now else []
+    if now:
+        click.echo(f"{node} is forgotten, and {len(taken)} blocks and pinned addresses are free")
+    else:
+        click.echo(f"{node} is forgotten: its blocks are free in ten minutes, if no address of them answers")
+
+
+def _take(engine: Engine, incarnation: str) -> list[Entry]:
+    """Delete the blocks and pins of a node in every pool; return them."""
+    kinds: tuple[Kind, ...] = ("block", "pin", "want")
+    theirs = [
+        entry
+        for kind in kinds
+        for entry in engine.list(kind).entries
+        if entry.fields.get("incarnation") == incarnation
+    ]
+    return [entry for entry in theirs if engine.delete(entry)]
+
+
+def _nodes(entries: Sequence[Entry]) -> str:
+    return "they are " + ", ".join(sorted(entry.name for entry in entries)) if entries else "there are none"

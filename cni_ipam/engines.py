@@ -1,0 +1,28 @@
+"""The one place that knows the engines: a configuration in, a connected engine out, once for each process."""
+
+import threading
+
+from cni_ipam.cluster import EngineConf
+from cni_ipam.engine import Engine
+
+_open: dict[EngineConf, Engine] = {}
+_guard = threading.Lock()
+
+
+def open_engine(conf: EngineConf) -> Engine:
+    """Return the engine of a configuration; nothing is asked, and no file read, before its first use."""
+    with _guard:
+        engine = _open.get(conf)
+        if engine is None:
+            engine = _open[conf] = _engine(conf)
+        return engine
+
+
+def _engine(conf: EngineConf) -> Engine:
+    if conf.store == "kubernetes":
+        from cni_ipam.kubernetes import Kubernetes
+
+        return Kubernetes(conf)
+    from cni_ipam.etcd import Etcd
+
+    return Etcd(conf)

@@ -1,5 +1,6 @@
 """The disk image of a node, built from Debian packages once and cached by what it is made of."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -74,7 +75,15 @@ def _cached(name: str, parts: list[str], make: Callable[[Path], None]) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     for old in target.parent.glob(f"{name}-*"):
         if time.time() - old.stat().st_mtime > _KEPT_S:  # not that of another checkout
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)
+    with (target.parent / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another line of tests may want the same
+        if not target.exists():
+            _make_whole(target, make)
+    return target
+
+
+def _make_whole(target: Path, make: Callable[[Path], None]) -> None:
     working = target.with_suffix(f".{os.getpid()}")
     working.mkdir()
     try:
@@ -82,7 +91,6 @@ def _cached(name: str, parts: list[str], make: Callable[[Path], None]) -> Path:
         working.rename(target)
     finally:
         shutil.rmtree(working, ignore_errors=True)
-    return target
 
 
 def _build_root(release: str, target: Path) -> None:

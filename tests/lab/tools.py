@@ -4,6 +4,7 @@
 """
 
 import ctypes
+import fcntl
 import os
 import shutil
 import subprocess
@@ -52,7 +53,8 @@ def install(*names: str) -> None:
         )
     if os.geteuid() != 0:
         raise SystemExit(f"lab: this machine lacks {' '.join(packages)}: run the same command with sudo")
-    with step(f"installing {' '.join(packages)}"):
+    with step(f"installing {' '.join(packages)}"), Path("/var/lib/dpkg/lab.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # apt-get does not wait for another
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         apt = ["apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"]
         subprocess.run([*apt, "update"], check=True, env=environment)

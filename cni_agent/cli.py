@@ -13,6 +13,7 @@ import click
 from cni_agent import health, install, systemd
 from cni_agent.claimer import CONTACT_S, Claimer
 from cni_agent.cluster_metrics import ClusterMetrics
+from cni_agent.exporting import Exporting
 from cni_agent.listener import Listener, listen
 from cni_agent.log import Log
 from cni_agent.memory import share_one_arena
@@ -26,6 +27,9 @@ from cni_ipam.identity import identity
 from cni_ipam.place import DATA_DIR
 from cni_ipam.reclaim import GRACE_S
 from cni_net import sysctl
+from cni_net.rtnl import open_rtnl
+from cni_vlan import exporter
+from cni_vlan.ledger import Ledger
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,7 +95,11 @@ def serve_command(  # noqa: PLR0913 - an option each
     claimer = Claimer(journal.complain, contact_s=contact, grace_s=grace)
     figures.registry.register(ClusterMetrics(claimer))
     server = Server(listener, loaders, tell, journal.complain, claimer.wake)
-    with figures.served(metrics, listener.path), running("claims", claimer):
+    with (
+        figures.served(metrics, listener.path),
+        running("claims", claimer),
+        running("routes", Exporting(journal.complain)),
+    ):
         gc.collect()
         gc.freeze()  # loaded objects stay: collections need not look at them
         systemd.notify("READY=1")
@@ -172,9 +180,14 @@ def install_command(
 @_prefix
 @_source
 def uninstall_command(bin_dir: str, prefix: str, source: str | None) -> None:
-    """Remove the plugins. Pods keep their interfaces; networks and leases stay for you to remove."""
+    """Remove the plugins, and the routes that the fabric learns.
+
+    Pods keep their interfaces; networks and leases stay for you to remove.
+    """
     with _failures():
         done = install.uninstall(source or _own_bundle(), install.Places(prefix, bin_dir, ""))
+        with open_rtnl() as rtnl:
+            exporter.withdraw_all(rtnl, Ledger())
     for path in done:
         click.echo(f"removed {path}")
 

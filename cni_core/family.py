@@ -16,6 +16,11 @@ class Family(Enum):
         return cls(6 if ":" in address else 4)
 
     @property
+    def bits(self) -> int:
+        """The length of an address."""
+        return 32 if self is Family.IPV4 else 128
+
+    @property
     def default(self) -> str:
         """The destination of a default route."""
         return "0.0.0.0/0" if self is Family.IPV4 else "::/0"

@@ -19,11 +19,15 @@ class Interface(NamedTuple):
 
 
 class IPConfig(NamedTuple):
-    """An address in CIDR form, its gateway ("" for none) and the index of its interface."""
+    """An address in CIDR form, its gateway ("" for none) and the index of its interface.
+
+    `prefixes` are those under which a fabric may reach it, of this node alone. They are not in the JSON form.
+    """
 
     address: str
     gateway: str = ""
     interface: int | None = None
+    prefixes: tuple[str, ...] = ()
 
     @property
     def family(self) -> Family:

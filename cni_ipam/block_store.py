@@ -15,7 +15,7 @@ from cni_core import waiting
 from cni_core.call import AttachmentKey
 from cni_core.errors import NotAvailable, PoolExhausted, TryAgainLater
 from cni_ipam import membership
-from cni_ipam.allocator import BLOCK_BITS
+from cni_ipam.allocator import BLOCK_BITS, Choice
 from cni_ipam.blocks import Block, leasable
 from cni_ipam.claims import Claims
 from cni_ipam.cluster import Cluster
@@ -113,6 +113,14 @@ class BlockStore(DiskStore):
         if any(pin.key is None and not pin.is_told for pin in self.holdings.read().pins):
             with contextlib.suppress(TryAgainLater), waiting.briefly(_UNPIN_S):
                 Pins(self.claims()).give_back()
+
+    @override
+    def prefixes(self, choice: Choice) -> tuple[str, ...]:
+        """Return the block of an address; for a pinned one outside of the blocks, the address alone."""
+        first = Block(choice.range.version, choice.number, 1)
+        held = (block for block in self.holdings.read().usable if block.version == first.version)
+        block = next((b for b in held if b.start <= choice.number <= b.interval[1]), first)
+        return (block.prefix,)
 
     @override
     def can_grow(self, range_sets: Sequence[RangeSet]) -> bool:

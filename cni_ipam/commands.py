@@ -31,7 +31,11 @@ def add(call: Call, context: Context) -> Result:
     granted = store.transaction(lambda pool: leasing.lease(pool, tenant, request))
     for text in granted.warnings:
         context.warn(text)
-    ips = tuple(IPConfig(choice.cidr, choice.range.gateway) for choice in granted.choices)
+    is_exported = bool(call.conf.get("export"))  # of the network: few need prefixes
+    ips = tuple(
+        IPConfig(choice.cidr, choice.range.gateway, prefixes=store.prefixes(choice) if is_exported else ())
+        for choice in granted.choices
+    )
     routes = request.routes + (_implied_defaults(ips) if request.implied_default else ())
     return Result((), ips, routes, dns)
 

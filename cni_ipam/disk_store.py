@@ -12,6 +12,7 @@ to the disk.
 """
 
 import contextlib
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -25,12 +26,12 @@ from cni_core.lock import locked
 from cni_ipam import allocator, defaults
 from cni_ipam import lease as lease_text
 from cni_ipam.addresses import address_text, numbers_of, parse_address
-from cni_ipam.allocator import BLOCK_BITS, GROUP_BITS
+from cni_ipam.allocator import BLOCK_BITS, GROUP_BITS, Choice
 from cni_ipam.lease import Lease, Tenant
 from cni_ipam.lease_store import Transaction
 from cni_ipam.place import Place
 from cni_ipam.poolfile import PoolFile
-from cni_ipam.ranges import Address, RangeSet
+from cni_ipam.ranges import Address, RangeSet, to_address
 
 T = TypeVar("T")
 _SWEEP = 200  # entries of earlier boots removed in one call, so that no call is slow
@@ -64,6 +65,13 @@ class DiskStore:
     def exists(self) -> bool:
         """Return whether anything was ever leased from the pool in this boot."""
         return os.path.isdir(self._current)
+
+    def prefixes(self, choice: Choice) -> tuple[str, ...]:
+        """Return the CIDRs of an address's range."""
+        ends = (
+            to_address(choice.range.version, number) for number in (choice.range.first, choice.range.last)
+        )
+        return tuple(str(network) for network in ipaddress.summarize_address_range(*ends))
 
     def can_grow(self, _range_sets: Sequence[RangeSet]) -> bool:
         """Return False: the pool is all there is."""

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from cni_core.call import AttachmentKey
 from cni_core.errors import PoolExhausted
-from cni_ipam.allocator import Occupancy
+from cni_ipam.allocator import Choice, Occupancy
 from cni_ipam.lease import Lease, Tenant
 from cni_ipam.place import Place
 from cni_ipam.ranges import Address, RangeSet
@@ -87,6 +87,9 @@ class LeaseStore(Protocol):
 
         The function may run more than once, so it changes nothing but the pool.
         """
+
+    def prefixes(self, choice: Choice) -> tuple[str, ...]:
+        """Return the prefixes, of this node alone, that hold a leased address."""
 
     def can_grow(self, range_sets: Sequence[RangeSet]) -> bool:
         """Return whether a full pool can get more addresses; raises NotAvailable if nobody can tell."""

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from cni_core.family import Family
+
 
 class Link(NamedTuple):
     """A network interface as the kernel shows it.
@@ -39,6 +41,25 @@ class RouteEntry(NamedTuple):
     mtu: int = 0
     advmss: int = 0
     protocol: int = 0
+
+
+class TableRoute(NamedTuple):
+    """A route of any type in a routing table."""
+
+    prefix: str
+    table: int
+    protocol: int
+    is_blackhole: bool
+
+
+class TableRule(NamedTuple):
+    """A rule that looks packets that arrive on a link up in a routing table; `parent` is "" for any link."""
+
+    family: Family
+    parent: str
+    table: int
+    priority: int
+    protocol: int
 
 
 class HostAddress(NamedTuple):

@@ -8,6 +8,8 @@ from cni_net.observed import Link
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
 IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
 IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
+# Of exported routes (rtnetlink(7), rtm_protocol): no daemon passes it over, as each does with its own.
+EXPORT_PROTOCOL = 177
 VLAN_PROTOCOLS = {"802.1q": 0x8100, "802.1ad": 0x88A8}
 
 
@@ -141,6 +143,38 @@ class DeleteRoute(NamedTuple):
     table: int | None = None
 
 
+class AddBlackhole(NamedTuple):
+    """Add a route of type blackhole, of EXPORT_PROTOCOL, to a table."""
+
+    prefix: str
+    table: int
+
+
+class DeleteBlackhole(NamedTuple):
+    """Delete a route of type blackhole, of EXPORT_PROTOCOL, from a table."""
+
+    prefix: str
+    table: int
+
+
+class AddRule(NamedTuple):
+    """Look up packets that arrive on a link in a table, before rules with a higher priority number."""
+
+    family: Family
+    parent: str
+    table: int
+    priority: int
+
+
+class DeleteRule(NamedTuple):
+    """Delete such a rule."""
+
+    family: Family
+    parent: str
+    table: int
+    priority: int
+
+
 class SetSysctl(NamedTuple):
     """Set net.<family>.conf.<interface>.<key>; `needed` if a kernel without the key is an error.
 
@@ -168,6 +202,10 @@ Operation = (
     | DeleteRoute
     | AddNeighbour
     | DeleteNeighbour
+    | AddBlackhole
+    | DeleteBlackhole
+    | AddRule
+    | DeleteRule
     | SetSysctl
 )
 
@@ -201,6 +239,14 @@ def describe(operation: Operation) -> str:  # noqa: C901, PLR0911, PLR0912 - a l
             return f"add route {_route(name, dst, gateway)}"
         case DeleteRoute(_, name, dst, gateway):
             return f"delete route {_route(name, dst, gateway)}"
+        case AddBlackhole(prefix, table):
+            return f"add blackhole {prefix} to table {table}"
+        case DeleteBlackhole(prefix, table):
+            return f"delete blackhole {prefix} from table {table}"
+        case AddRule(family, parent, table):
+            return f"add rule for IPv{family.value} from {parent} to table {table}"
+        case DeleteRule(family, parent, table):
+            return f"delete rule for IPv{family.value} from {parent} to table {table}"
         case SetSysctl(interface, key, value):
             return f"set net.ipv{operation.family.value}.conf.{interface}.{key} to {value}"
 

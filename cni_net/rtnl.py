@@ -20,18 +20,22 @@ from cni_core.errors import (
 from cni_core.family import Family
 from cni_net import link_messages, route_messages
 from cni_net.netns import Sandbox
-from cni_net.observed import HostAddress, Link, RouteEntry
+from cni_net.observed import HostAddress, Link, RouteEntry, TableRoute, TableRule
 from cni_net.operations import (
     AddAddress,
+    AddBlackhole,
     AddNeighbour,
     AddRoute,
+    AddRule,
     CreateChild,
     CreateDummy,
     CreateVlan,
     DeleteAddress,
+    DeleteBlackhole,
     DeleteLink,
     DeleteNeighbour,
     DeleteRoute,
+    DeleteRule,
     Operation,
     Rename,
     SetAlias,
@@ -45,6 +49,7 @@ from cni_net.sysctl import write_sysctls
 MAIN_TABLE = 254
 _BUSY = frozenset({errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOBUFS, errno.ENOMEM})
 _ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENOENT, errno.ESRCH})
+_NO_TABLE = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.ENOENT})  # no IPv6; no routes in it
 _BOTH = (Family.IPV4, Family.IPV6)
 
 
@@ -117,8 +122,7 @@ class Rtnl:
             try:
                 frames = self._socket.dump(route_messages.query_routes(family, table))
             except KernelError as error:
-                # A kernel without IPv6, or a table without routes.
-                if error.errno in {errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.ENOENT}:
+                if error.errno in _NO_TABLE:
                     continue
                 raise _reading_failed("list routes", error) from error
             found += [entry for entry in map(route_messages.parse_route, frames) if entry is not None]
@@ -153,8 +157,47 @@ class Rtnl:
             else:
                 self._change(list(group))
 
+    def table(self, table: int) -> list[TableRoute]:
+        """Return every route of a table, of any type."""
+        from cni_net import rule_messages
+
+        found: list[TableRoute] = []
+        for family in _BOTH:
+            try:
+                frames = self._socket.dump(route_messages.query_routes(family, table))
+            except KernelError as error:
+                if error.errno in _NO_TABLE:
+                    continue
+                raise _reading_failed(f"list table {table}", error) from error
+            found += map(rule_messages.parse_table_route, frames)
+        return found
+
+    def rules(self) -> list[TableRule]:
+        """Return every routing rule."""
+        from cni_net import rule_messages
+
+        found: list[TableRule] = []
+        for family in _BOTH:
+            try:
+                frames = self._socket.dump(rule_messages.query_rules(family))
+            except KernelError as error:
+                if error.errno in _NO_TABLE:
+                    continue
+                raise _reading_failed("list rules", error) from error
+            found += map(rule_messages.parse_rule, frames)
+        return found
+
+    def add_missing(self, operations: Sequence[Operation]) -> None:
+        """Add objects that may be there already, one by one."""
+        for operation in operations:
+            with contextlib.suppress(NameTaken):
+                self._change([operation])
+
     def remove(
-        self, operations: Sequence[DeleteRoute | DeleteNeighbour | DeleteAddress | DeleteLink]
+        self,
+        operations: Sequence[
+            DeleteRoute | DeleteNeighbour | DeleteAddress | DeleteLink | DeleteBlackhole | DeleteRule
+        ],
     ) -> None:
         """Delete objects that may be gone already, one by one."""
         for operation in operations:
@@ -191,12 +234,22 @@ def _encode(operation: Operation) -> Request:  # noqa: C901 - a line for each
             return route_messages.add_route(operation)
         case DeleteRoute():
             return route_messages.delete_route(operation)
+        case AddBlackhole() | DeleteBlackhole() | AddRule() | DeleteRule():
+            return _encode_export(operation)
         case CreateVlan() | CreateDummy():
             from cni_net import parent_messages  # only here: it imports pyroute2
 
             return parent_messages.create(operation)
         case SetSysctl():
             raise AssertionError(operation)  # a file, not a message
+
+
+def _encode_export(operation: AddBlackhole | DeleteBlackhole | AddRule | DeleteRule) -> Request:
+    from cni_net import rule_messages  # few networks are exported
+
+    if isinstance(operation, AddBlackhole | DeleteBlackhole):
+        return rule_messages.change_blackhole(operation)
+    return rule_messages.change_rule(operation)
 
 
 def _reading_failed(what: str, error: KernelError) -> CniError:

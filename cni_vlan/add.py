@@ -47,8 +47,14 @@ def add(call: Call, context: Context) -> Result:
             shim.open_pod(world.host.rtnl, world.inside, attachment, child, result)
         context.emit(stage_ended("configure"))
         answer = plan.complete(attachment, child, call.netns, result, previous)
+        record = _completed(record, attachment, ipam, answer)
         if not attachment.link_in_container:
-            world.host.ledger.complete(record._replace(result=render_result(answer, LATEST)))
+            world.host.ledger.complete(record)
+        if record.table:
+            from cni_vlan import exporter
+
+            undo.push(lambda: exporter.withdraw(world.host.rtnl, world.host.ledger, record))
+            exporter.publish(world.host.rtnl, record)
         if attachment.host_access:  # after the record has the addresses, by which a DEL finds the routes
             from cni_vlan import shim
 
@@ -71,6 +77,18 @@ def _record(call: Call, attachment: Attachment) -> AttachmentRecord:
         lasting_conf(call.conf),
         shim=shim_name(attachment.parent.name) if attachment.host_access else "",
     )
+
+
+def _completed(
+    record: AttachmentRecord, attachment: Attachment, ipam: Result, answer: Result
+) -> AttachmentRecord:
+    """Return the record of an attachment that is complete but for its routes on the host."""
+    record = record._replace(result=render_result(answer, LATEST))
+    if attachment.export is None:
+        return record
+    from cni_vlan import exports
+
+    return exports.exported(record, attachment.export, ipam)
 
 
 def _take_parent(attachment: Attachment, record: AttachmentRecord, world: World, undo: Undo) -> Link:

@@ -10,6 +10,8 @@ from cni_vlan.parents import ALIAS, Isolated, Parent
 
 IPAM_TIMEOUT_S = 30.0
 IPAM_TIMEOUT_MOST_S = 600.0
+EXPORT_TABLE = 177
+EXPORT_TABLES = range(1, 253)  # those above are the kernel's, and FRR reads none above 252
 _ALIAS_BYTES = 254  # IFALIASZ is 256: rtnl_alias takes one that is shorter than 255
 
 
@@ -26,6 +28,13 @@ class Claim(NamedTuple):
         return f"{self.driver} {self.mode}{flag}"
 
 
+class Export(NamedTuple):
+    """The routing table for the prefixes of a network; `each_pod`: a route to each pod instead."""
+
+    table: int
+    each_pod: bool = False
+
+
 class Ipam(NamedTuple):
     """The IPAM plugin of a network, and its timeout."""
 
@@ -37,6 +46,7 @@ class Attachment(NamedTuple):
     """One interface of one pod. MTU in bytes, 0 for the parent's; no `ipam` means layer 2 only.
 
     `host_access`: the pod and its node reach each other; `host_routes` are subnets routed through the node.
+    `export`: None if the fabric learns no route to the pod.
     """
 
     network: str
@@ -53,6 +63,7 @@ class Attachment(NamedTuple):
     dns: DNS | None = None
     host_access: bool = False
     host_routes: tuple[str, ...] = ()
+    export: Export | None = None
 
     @property
     def isolated(self) -> bool:

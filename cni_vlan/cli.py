@@ -11,7 +11,7 @@ from cni_core.errors import CniError
 from cni_core.netfile import CONF_DIR
 from cni_core.run_directory import AGENT_SOCKET
 from cni_net.rtnl import open_rtnl
-from cni_vlan import convert, doctor, netdir, release
+from cni_vlan import convert, doctor, fabric, netdir, release
 from cni_vlan import node as nodes
 from cni_vlan.doctor import Finding, Subject, Verdict
 from cni_vlan.ledger import Ledger
@@ -19,6 +19,7 @@ from cni_vlan.netdir import NetworkFile, Parsers
 from cni_vlan.node import Leases, ParentUse, PoolFault, PoolUse
 from cni_vlan.release import Detach, Held
 
+_ROUTE = "{:<26}{:<18}{:<16}{:<6}{:<22}{}"
 _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
 _conf_dir = click.option(
     "--conf-dir", default=CONF_DIR, show_default=True, help="Directory of the network configurations."
@@ -134,6 +135,29 @@ def networks_command(wiring: Wiring, conf_dir: str, *, as_json: bool) -> None:
 def _parent_json(parent: ParentUse) -> dict[str, Any]:
     pods = {network: [pod._asdict() for pod in pods] for network, pods in parent.networks.items()}
     return {**parent._asdict(), "networks": pods}
+
+
+@tool.command("routes")
+@_as_json
+def routes_command(*, as_json: bool) -> None:
+    """Show the prefixes that the fabric learns of this node (key export), and who has taken them.
+
+    NEXT HOP is the address of the parent to which routers have to send; DAEMON is what birdc and vtysh say.
+    """
+    try:
+        with open_rtnl() as rtnl:
+            found = fabric.exported(rtnl, nodes.read_node(rtnl, Ledger()))
+    except CniError as error:
+        raise click.ClickException(error.msg) from error
+    if as_json:
+        click.echo(json.dumps([route._asdict() for route in found], indent=2))
+        return
+    click.echo(_ROUTE.format("PREFIX", "TABLE", "PARENT", "PODS", "NEXT HOP", "DAEMON"))
+    for route in found:
+        hops = ",".join(route.next_hops) or ("any, by host access" if route.by_host else "none")
+        table = f"{route.table}" if route.is_there else f"missing in {route.table}"
+        taken = ",".join(route.daemons) or "-"
+        click.echo(_ROUTE.format(route.prefix, table, route.parent, route.pods, hops, taken).rstrip())
 
 
 @tool.command("doctor")

@@ -16,12 +16,22 @@ from cni_core.netconf import DnsKeys, load
 from cni_core.result import ONE_PER_FAMILY
 from cni_core.result_json import parse_dns
 from cni_net.operations import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
-from cni_vlan.attachment import IPAM_TIMEOUT_MOST_S, IPAM_TIMEOUT_S, Attachment, Claim, Ipam
+from cni_vlan.attachment import (
+    EXPORT_TABLE,
+    EXPORT_TABLES,
+    IPAM_TIMEOUT_MOST_S,
+    IPAM_TIMEOUT_S,
+    Attachment,
+    Claim,
+    Export,
+    Ipam,
+)
 from cni_vlan.parents import (
     AUTO,
     DEFAULT_PROTOCOL,
     VLAN_IDS,
     Existing,
+    Isolated,
     Parent,
     Vlan,
     isolated_parent,
@@ -63,6 +73,8 @@ class Schema(TypedDict, total=False):
     acceptRA: bool
     hostAccess: bool
     hostRoutes: list[str]
+    export: bool | str
+    exportTable: int
     ipam: dict[str, Any]
     ipamTimeout: float
     dns: DnsKeys
@@ -87,6 +99,7 @@ def parse(call: Call, warn: Callable[[str], None]) -> Attachment:
     if not ipam.get("type") and call.cni_version in ONE_PER_FAMILY:
         problems.append("ipam: needed before cniVersion 0.3.0, whose results always hold an address")
     problems += _host_access_problems(conf)
+    problems += _export_problems(conf, claim, parent)
     if problems:
         raise InvalidConfig.of(problems)
     if conf.get("hostAccess", False):
@@ -108,7 +121,36 @@ def parse(call: Call, warn: Callable[[str], None]) -> Attachment:
         dns=parse_dns(conf["dns"]) if "dns" in conf else None,
         host_access=conf.get("hostAccess", False),
         host_routes=tuple(str(ip_network(text)) for text in conf.get("hostRoutes", ())),
+        export=_export(conf),
     )
+
+
+def _export(conf: Schema) -> Export | None:
+    wanted = conf.get("export", False)
+    return Export(conf.get("exportTable", EXPORT_TABLE), each_pod=wanted == "host") if wanted else None
+
+
+def _export_problems(conf: Schema, claim: Claim, parent: Parent) -> list[str]:
+    """Return the problems of export and exportTable."""
+    wanted, table = conf.get("export", False), conf.get("exportTable", EXPORT_TABLE)
+    if not wanted:
+        return ["exportTable: only with export"] if "exportTable" in conf else []
+    found = []
+    if wanted not in (True, "host"):
+        found.append(f'export {wanted!r}: true, or "host" for a route to each pod')
+    if claim.mode not in {"l3", "l3s"}:
+        found.append(
+            f"export: pods of mode {claim.mode} are on the wire themselves, only l3 and l3s are routed"
+        )
+    if isinstance(parent, Isolated):
+        found.append("export: an isolated network is reached by nobody")
+    if conf.get("linkInContainer", False):
+        found.append("export: the parent is in the pod with linkInContainer")
+    if not conf.get("ipam", {}).get("type"):
+        found.append("export: needs ipam, since the routes are to the pods' addresses")
+    if table not in EXPORT_TABLES:
+        found.append(f"exportTable {table}: must be 1 to 252, which routing daemons can read")
+    return found
 
 
 def _check_host_access(claim: Claim) -> None:

@@ -44,6 +44,8 @@ def delete(call: Call, context: Context) -> None:
         with failures.gathered():
             _close_host(entry)
         with failures.gathered():
+            _withdraw(entry)
+        with failures.gathered():
             _release_addresses(recorded, context)
         context.emit(stage_ended("lease"))
 
@@ -98,6 +100,15 @@ def _close_host(entry: IndexEntry | None) -> None:
 
         with open_rtnl() as rtnl:
             shim.close_host(rtnl, Ledger(), entry.record)
+
+
+def _withdraw(entry: IndexEntry | None) -> None:
+    """Remove the routes that the fabric has learnt for the pod alone, before another node has its address."""
+    if entry is not None and entry.record is not None and entry.record.table:
+        from cni_vlan import exporter
+
+        with open_rtnl() as rtnl:
+            exporter.withdraw(rtnl, Ledger(), entry.record)
 
 
 def _bare(call: Call, entry: IndexEntry) -> AttachmentRecord:
@@ -192,6 +203,8 @@ def _collect(host: Host, call: Call, context: Context, failures: Failures) -> No
     record = entry.record
     with failures.gathered():
         _close_host(entry)
+    with failures.gathered():
+        _withdraw(entry)
     if record is not None and record.conf and record.conf.get("ipam") != lasting_conf(call.conf).get("ipam"):
         lease = Failures()
         with lease.gathered():

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cni_core import libcni
 from cni_core.call import AttachmentKey
 from cni_net.rtnl import Rtnl
-from cni_vlan import guards
+from cni_vlan import daemons, fabric, guards
 from cni_vlan.attachment import Attachment
 from cni_vlan.host_access import is_shim
 from cni_vlan.netdir import NetworkFile
@@ -57,7 +57,7 @@ class Subject(NamedTuple):
 
 def examine(subject: Subject) -> list[Finding]:
     """Return the findings, causes before their consequences."""
-    checks = (kernel, configurations, uplinks, sharing, parents, pools, sandboxes, agent)
+    checks = (kernel, configurations, uplinks, sharing, parents, pools, exports, sandboxes, agent)
     return [finding for check in checks for finding in check(subject)]
 
 
@@ -134,6 +134,26 @@ def pools(subject: Subject) -> Iterator[Finding]:
     for fault in subject.node.faults:
         verdict = Verdict.FAIL if fault.fatal else Verdict.WARN
         yield Finding(verdict, f"pool {fault.pool}", fault.text, fault.advice)
+
+
+def exports(subject: Subject) -> Iterator[Finding]:
+    """Check that the fabric can learn of the exported prefixes, and can reach them."""
+    routes = fabric.exported(subject.rtnl, subject.node)
+    for route in routes:
+        where = f"route {route.prefix}"
+        if not route.is_there:
+            advice = "the agent adds it within a minute: is it running?"
+            yield Finding(Verdict.FAIL, where, f"is not in table {route.table}", advice)
+        if not route.next_hops and not route.by_host:
+            text = f"{route.parent} has no address of its family, so no router can send packets there"
+            yield Finding(Verdict.WARN, where, text, "give it one in the router's subnet, or set hostAccess")
+        if not route.daemons:
+            known = daemons.present()
+            text = f"{' and '.join(known)} have not taken it" if known else "no BIRD or FRR is installed"
+            yield Finding(Verdict.WARN, where, text, "see docs/bgp.md")
+    for other in fabric.foreign(subject.rtnl, routes):
+        advice = "it is announced too: remove it, or use another exportTable"
+        yield Finding(Verdict.WARN, f"table {other.table}", f"{other.prefix} is not of cni-vlan", advice)
 
 
 def sharing(subject: Subject) -> Iterator[Finding]:

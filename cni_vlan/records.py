@@ -6,6 +6,7 @@ documents of every other. Fields are added, never renamed; `version` counts the 
     1   network, parent, mac, pod of an attachment; link, uplink, claim of a parent
     2   the sandbox, configuration and result of an attachment; the VLAN or isolated network of a parent
     3   the shim through which the host reaches an attachment
+    4   the table and the prefixes that the fabric learns
 """
 
 import ipaddress
@@ -16,7 +17,7 @@ from cni_core.call import AttachmentKey, PodId
 from cni_core.document import section
 from cni_vlan.attachment import Claim
 
-VERSION = 3
+VERSION = 4
 CREATING, OURS, FOUND = "creating", "ours", "found"
 Document = Mapping[str, Any]
 
@@ -27,7 +28,7 @@ class AttachmentRecord(NamedTuple):
     `mac` is the requested MAC address, "" for none. `conf` is the configuration of the ADD, without the keys
     that only an ADD reads; `result` is the result of the ADD, in the latest CNI version. Both are empty in a
     record of version 1; `result` is empty until the ADD is over. `shim` is the name of the shim, "" without
-    host access.
+    host access. `prefixes` are exported in the routing table `table`, 0 for none.
     """
 
     key: AttachmentKey
@@ -39,6 +40,8 @@ class AttachmentRecord(NamedTuple):
     conf: Document = {}  # noqa: RUF012 - never changed
     result: Document = {}  # noqa: RUF012 - never changed
     shim: str = ""
+    table: int = 0
+    prefixes: tuple[str, ...] = ()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -88,6 +91,8 @@ def attachment_document(record: AttachmentRecord, boot: str) -> dict[str, Any]:
         "conf": record.conf,
         "result": record.result,
         "shim": record.shim,
+        "table": record.table,
+        "prefixes": list(record.prefixes),
     }
 
 
@@ -113,7 +118,26 @@ def parse_attachment(document: Document, boot: str) -> AttachmentRecord | None:
         _object(document.get("conf")),
         _object(document.get("result")),
         texts["shim"],
+        _number(document.get("table")),
+        _prefixes(document.get("prefixes")),
     )
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _prefixes(value: object) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else []
+    return tuple(item for item in items if isinstance(item, str) and _is_prefix(item))
+
+
+def _is_prefix(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_address(text: str) -> bool:

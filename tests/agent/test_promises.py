@@ -246,7 +246,9 @@ def test_a_lock_that_stays_held_stops_no_other_network(host: Host, agent: Runnin
 
         wait_until(lambda: len(told(agent)) > 0)
         assert [line["network"] for line in told(agent)] == ["other"]  # not by a process of its own
-        assert len(waiting_threads(agent)) <= len(callers) + 5  # main, metrics, claims, the lock, STATUS
+        assert (
+            len(waiting_threads(agent)) <= len(callers) + 6
+        )  # main, metrics, claims, routes, the lock, STATUS
     assert [caller.wait(60) for caller in callers] == [0] * len(callers)
 
 
@@ -313,7 +315,7 @@ def test_without_a_descriptor_left_it_turns_away_and_recovers(host: Host, one_sh
     first.attach(CONF)
     for connection in silent:
         connection.close()
-    wait_until(lambda: len(os.listdir(f"/proc/{agent.process.pid}/task")) <= 5)  # two wait for the next call
+    wait_until(lambda: len(os.listdir(f"/proc/{agent.process.pid}/task")) <= 6)  # two wait for the next call
     second.attach(CONF)
 
     wait_until(lambda: [line["container"] for line in told(agent)][-1:] == ["p2"])

@@ -237,9 +237,9 @@ def test_fields_of_a_later_release_are_kept(api: ApiServer) -> None:
         (
             "vlanblocks",
             "block",
-            block("vlan53", used=1),
+            block("vlan53"),
             "NAME POOL START SIZE NODE AGE",
-            "vlan53 10.0.0.0 1 node1 1",
+            "vlan53 10.0.0.0 1 node1",
         ),
         (
             "vlanpins",

@@ -8,6 +8,7 @@ from typing import TypeVar
 from cni_core.call import AttachmentKey
 from cni_core.errors import IoFailure, PoolExhausted
 from cni_ipam import allocator
+from cni_ipam.allocator import Choice
 from cni_ipam.defaults import whole_subnet
 from cni_ipam.lease import Lease, Tenant
 from cni_ipam.lease_store import Transaction
@@ -42,6 +43,9 @@ class MemoryStore:
     def transaction(self, work: Callable[[Transaction], T]) -> T:
         with self._lock:
             return work(self)
+
+    def prefixes(self, _choice: Choice) -> tuple[str, ...]:
+        return ()
 
     def can_grow(self, _range_sets: Sequence[RangeSet]) -> bool:
         return False

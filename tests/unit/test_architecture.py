@@ -24,7 +24,7 @@ PURE = {
     "cni_core.result", "cni_core.result_json", "cni_net.attributes", "cni_net.observed", "cni_net.operations",
     "cni_vlan.attachment", "cni_vlan.convert", "cni_vlan.guards", "cni_vlan.parent_decision",
     "cni_vlan.parents", "cni_vlan.plan", "cni_vlan.records", "cni_vlan.verify", "cni_ipam.allocator",
-    "cni_ipam.blocks", "cni_ipam.cluster", "cni_ipam.ranges", "cni_ipam.reclaim",
+    "cni_ipam.blocks", "cni_ipam.cluster", "cni_ipam.ranges", "cni_ipam.reclaim", "cni_vlan.exports",
 }  # fmt: skip
 IMPURE = {"os", "socket", "subprocess", "pyroute2", "pydantic", "filelock", "fcntl", "ctypes", "time"}
 HOMES = {
@@ -32,7 +32,7 @@ HOMES = {
     "pydantic": {"cni_core.validation"},
     "filelock": {"cni_core.lock"},
     "ctypes": {"cni_net.netns", "cni_agent.memory"},
-    "subprocess": {"cni_core.delegate"},
+    "subprocess": {"cni_core.delegate", "cni_vlan.daemons"},
     "click": {"cni_vlan.cli", "cni_ipam.cli", "cni_ipam.cluster_cli", "cni_agent.cli"},
     "prometheus_client": {"cni_agent.metrics", "cni_agent.cluster_metrics"},
     "urllib3": {"cni_ipam.http"},

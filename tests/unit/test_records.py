@@ -73,9 +73,9 @@ def test_the_first_release_reads_what_is_written_now() -> None:
     parent = as_written(parent_document(PARENT, BOOT))
 
     assert {key: attachment[key] for key in ATTACHMENT_1} == {
-        **ATTACHMENT_1, "version": 3, "mac": "02:00:00:00:00:01",
+        **ATTACHMENT_1, "version": 4, "mac": "02:00:00:00:00:01",
     }  # fmt: skip
-    assert {key: parent[key] for key in PARENT_1} == {**PARENT_1, "version": 3}
+    assert {key: parent[key] for key in PARENT_1} == {**PARENT_1, "version": 4}
 
 
 def test_fields_and_words_of_a_later_version_are_stepped_over() -> None:

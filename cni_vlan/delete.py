@@ -28,12 +28,14 @@ def delete(call: Call, context: Context) -> None:
     configuration, which may have changed since ADD.
     """
     ledger = Ledger()
-    entry = ledger.find(call.network, call.key)
-    if entry is None:
-        call = _by_its_former_name(call, ledger)
-        entry = ledger.find(call.network, call.key)
-    recorded = _as_recorded(call, entry.record if entry else None)
     failures = Failures()
+    entry: IndexEntry | None = None
+    with failures.gathered():  # a record that cannot be read stays; what the configuration tells is done
+        entry = ledger.find(call.network, call.key)
+        if entry is None:
+            call = _by_its_former_name(call, ledger)
+            entry = ledger.find(call.network, call.key)
+    recorded = _as_recorded(call, entry.record if entry else None)
 
     def link() -> None:
         with failures.gathered():
@@ -197,7 +199,9 @@ def gc(call: Call, context: Context) -> None:
 
 def _collect(host: Host, call: Call, context: Context, failures: Failures) -> None:
     """Release one attachment; its addresses too, if they came from an IPAM section other than GC's."""
-    entry = host.ledger.find(call.network, call.key)
+    entry: IndexEntry | None = None
+    with failures.gathered():  # one that cannot be read does not keep the others
+        entry = host.ledger.find(call.network, call.key)
     if entry is None:
         return
     record = entry.record

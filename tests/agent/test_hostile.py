@@ -257,9 +257,11 @@ def test_an_unreadable_record_costs_the_agent_no_thread(host: Host, agent: Runni
 
     with ThreadPoolExecutor(8) as pool:  # more calls than the agent has threads
         codes = {reply.code for reply in pool.map(lambda _number: damaged.delete(LAN), range(40))}
-    other.attach({**LAN, "name": "other"})
 
     assert codes == {5}
+    assert not damaged.has_link("eth0")  # what the configuration tells was done
+    assert not any("/leases/" in name for name in host.state())
+    other.attach({**LAN, "name": "other"})
     wait_until(lambda: '"container": "p2"' in agent.log.read_text())  # and not the one-shot plugin
 
 

@@ -19,9 +19,9 @@ from tests.lab.tools import step
 
 # Of a node.
 PACKAGES = (
-    "bash bird2 busybox-static conmon conntrack containerd containernetworking-plugins crun curl ethtool"
-    " iproute2 iptables iputils-ping kmod libsqlite3-0 linux-image-cloud-amd64 make mount nftables podman"
-    " procps python3 runc strace tcpdump systemd traceroute util-linux"
+    "bash bird2 busybox-static conmon conntrack containerd containernetworking-plugins crun curl"
+    " etcd-server ethtool frr iproute2 iptables iputils-ping kmod libsqlite3-0 linux-image-cloud-amd64"
+    " make mount nftables podman procps python3 runc strace tcpdump systemd traceroute util-linux"
 ).split()
 _MMDEBSTRAP = ("mmdebstrap", "--quiet", "--variant=apt")
 _SIZE = "2500M"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "manifests" / "networks").iterdir())
+PRIMARY = ROOT / "manifests" / "kubernetes" / "overlays" / "primary" / "10-pods.conflist"
+EXAMPLES = [*sorted((ROOT / "manifests" / "networks").iterdir()), PRIMARY]
 
 
 def validate(*files: Path) -> subprocess.CompletedProcess[str]:
@@ -49,3 +50,15 @@ def test_every_problem_of_every_file_is_told(tmp_path: Path) -> None:
     assert any("10.0.0.1/24" in line for line in lines)
     assert f"{other}: no plugin in it is cni-vlan" in lines
     assert lines[-1] == "Error: 2 of 3 files are not valid"
+
+
+def test_a_gateway_outside_of_its_subnet_is_valid_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "far.conf"
+    subnet = {"subnet": "10.0.0.0/24", "gateway": "10.9.9.9"}
+    ipam = {"type": "cni-ipam", "subnets": [subnet]}
+    path.write_text(json.dumps({"cniVersion": "1.0.0", "name": "x", "type": "cni-vlan", "ipam": ipam}))
+
+    done = validate(path)
+
+    assert (done.returncode, done.stdout) == (0, f"{path}: valid\n")
+    assert "gateway 10.9.9.9 is outside of subnet 10.0.0.0/24" in done.stderr

@@ -7,7 +7,7 @@ Events only wake it.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from cni_agent.reclaimer import Reclaimer
@@ -29,6 +29,7 @@ from cni_ipam.upkeep import EMPTY_S, Demand, Use
 CONTACT_S = 30.0  # an idle node asks the engine once in this time
 _PRESSED_S = 5.0  # while other nodes may ask for a block
 _BURST_S = 0.02  # a burst of pods wakes the task once
+_ROUTE_S = 1.0
 _FULL = 0.9  # of the pool's blocks are held: then nodes may starve
 
 
@@ -119,6 +120,8 @@ class Claimer:
                 self._tend(place, pool)
             except CniError as error:
                 self._failed(name, pool, error)
+            except Exception as error:  # noqa: BLE001 - a fault with one pool must not end the task for all
+                self._failed(name, pool, CniError(f"{type(error).__name__}: {error}"))
             next_due = min(next_due, pool.due)
         return max(0.0, next_due - time.monotonic())
 
@@ -170,7 +173,10 @@ class Claimer:
         found = upkeep.plan(uses, demands, empty, size=holdings.size or 1, wanted=pool.wanted)
         for block in found.forget:
             claims.forget(block)
+        # A router needs a moment to forget the block's route, which went with its last pod.
         for block in found.give_back:
+            if time.monotonic() - pool.empty_since.get(block, 0.0) < _ROUTE_S:
+                continue
             with claims.alone():
                 if claims.give_back(block, store.is_empty):
                     pool.figures = pool.figures._replace(given_back=pool.figures.given_back + 1)
@@ -208,9 +214,14 @@ class Claimer:
 def _share(claims: Claims, nodes: Sequence[Entry]) -> float:
     """Return the share of the pool's blocks that nodes hold, by what they last said: it costs no request."""
     pool = claims.place.pool
-    held = {name for node in nodes for name in dict(node.fields.get("used") or {}) if _is_of(name, pool)}
+    held = {name for node in nodes for name in _used(node) if _is_of(name, pool)}
     total = min((claims.total(*demand) for demand in PoolFile(claims.place).leasable()), default=0)
     return len(held) / total if total else 0.0
+
+
+def _used(node: Entry) -> Iterable[str]:
+    used = node.fields.get("used")
+    return used if isinstance(used, dict) else ()
 
 
 def _is_of(name: str, pool: str) -> bool:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from cni_core.call import AttachmentKey
 from cni_ipam.blocks import Block
-from cni_ipam.engine import Entry, Fields, Snapshot
+from cni_ipam.cluster import LARGEST_BLOCK
+from cni_ipam.engine import EngineRefused, Entry, Fields, Snapshot
 from cni_ipam.holdings import HeldBlock, HeldPin, Holdings, State
 from cni_ipam.identity import Identity
 from cni_ipam.lease import Tenant
@@ -135,6 +136,16 @@ def block_of(entry: Entry) -> Block | None:
         return Block.parse(str(entry.fields["start"]), int(entry.fields["size"]))
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def block_size(entry: Entry) -> int:
+    """Return the size of a pool's blocks; raises EngineRefused if its object is damaged."""
+    size = entry.fields.get("blockSize")
+    if isinstance(size, int) and 1 <= size <= LARGEST_BLOCK and size.bit_count() == 1:
+        return size
+    raise EngineRefused(
+        f"read pool {entry.name}: its blockSize {size!r} is no power of two up to {LARGEST_BLOCK}"
+    )
 
 
 def pinned(entry: Entry) -> tuple[int, int] | None:

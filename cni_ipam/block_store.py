@@ -55,8 +55,8 @@ class NeedsPin(Exception):
         self.tenant = tenant
 
 
-# Of a long-lived process: the part of each range set that this node holds, by identity and holdings.
-_held: dict[str, tuple[Holdings, RangeSet]] = {}
+# Of a long-lived process: the part of each range set that this node holds, by pool and identity.
+_held: dict[tuple[str, str], tuple[Holdings, RangeSet]] = {}
 _HELD_MOST = 256
 
 
@@ -142,12 +142,13 @@ class BlockStore(DiskStore):
     @override
     def leasable(self, range_set: RangeSet) -> RangeSet:
         holdings = self.holdings.read()
-        known = _held.get(range_set.identity)
+        key = (self.directory, range_set.identity)
+        known = _held.get(key)
         if known is None or known[0] is not holdings:
             if len(_held) >= _HELD_MOST:
                 _held.clear()
             parts = self._parts(range_set.version, holdings)
-            known = _held[range_set.identity] = (holdings, RangeSet(range_set.ranges, parts))
+            known = _held[key] = (holdings, RangeSet(range_set.ranges, parts))
         return known[1]
 
     def _parts(self, version: int, holdings: Holdings) -> list[Interval]:

@@ -123,7 +123,7 @@ class Claims:
             fields = {"pool": self.place.pool, "blockSize": wanted}
             entry = self.engine.create("pool", self.place.pool, fields)
             entry = entry or self.engine.read("pool", self.place.pool)
-        size = int(entry.fields["blockSize"]) if entry is not None else self.cluster.block_size
+        size = agreement.block_size(entry) if entry is not None else self.cluster.block_size
         self.change(lambda holdings: holdings._replace(size=size))
         return size
 

@@ -87,7 +87,8 @@ def _rows(store: BlockStore) -> Iterator[Shown]:
             shown = "-" if count is None else f"{count}/{block.size}"
             yield _row(entry, "block", block.prefix, shown, here.get(block, ""))
     for entry in engine.list("pin", pool).entries:
-        yield _row(entry, "pin", str(entry.fields.get("address", "")))
+        if agreement.pinned(entry) is not None:
+            yield _row(entry, "pin", str(entry.fields["address"]))
     for entry in engine.list("want", pool).entries:
         yield _row(entry, "want", "")
 

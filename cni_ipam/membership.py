@@ -111,7 +111,7 @@ def _size(claims: Claims, before: Holdings) -> int:
     if entry is None and before.size:
         claims.engine.create("pool", pool, {"pool": pool, "blockSize": before.size})
         return before.size
-    size = int(entry.fields["blockSize"]) if entry is not None else 0
+    size = agreement.block_size(entry) if entry is not None else 0
     if size and wanted not in {AUTO, size}:
         claims.warn(f"pool {pool}: its blocks have {size} addresses, and are never cut again")
     return size

@@ -262,3 +262,26 @@ def test_default_subnets_are_no_cluster_s(node: Make) -> None:
     del one.conf["ipam"]["subnets"]
 
     assert "subnets are required" in one.call("ADD", "a").document["msg"]
+
+
+@pytest.mark.parametrize("value", ["", "[]", "{}", '{"blockSize": "x"}', '{"blockSize": 12}'])
+def test_a_pool_s_object_that_somebody_has_damaged_is_told(etcd: Etcds, node: Make, value: str) -> None:
+    one = node("n1")
+    etcd.put(f"{one.conf['ipam']['cluster']['prefix']}/v1/pool/lan/lan", value)
+
+    refused = one.call("ADD", "a")
+
+    assert refused.code == 11, refused
+    assert "no power of two" in refused.document["msg"]
+
+
+def test_objects_that_somebody_has_damaged_stop_nobody(etcd: Etcds, node: Make) -> None:
+    one = node("n1")
+    prefix = one.conf["ipam"]["cluster"]["prefix"]
+    for key in ("block/lan/lan.0a000000", "pin/lan/lan.0a000001", "node/n7", "want/lan/lan.x"):
+        for value in ("", "[1]", '{"start": 5, "size": "x", "address": [], "used": [1], "node": {}}'):
+            etcd.put(f"{prefix}/v1/{key}", value)
+
+    assert len(addresses(one, *(f"c{n}" for n in range(20)))) == 20
+    done = one.tool("blocks", "--data-dir", str(one.data_dir))
+    assert done.returncode == 0, done.stderr

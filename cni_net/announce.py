@@ -11,15 +11,11 @@ import struct
 import time
 from collections.abc import Sequence
 
+from cni_net.frames import NEIGHBOUR_ADVERTISEMENT, arp_request, icmpv6_multicast
 from cni_net.netns import Sandbox
 
 INTERVAL_S = 0.2
-_BROADCAST = b"\xff" * 6
 _ALL_NODES = ipaddress.IPv6Address("ff02::1").packed
-_ALL_NODES_MAC = b"\x33\x33\x00\x00\x00\x01"
-_ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD
-_ICMPV6 = 58
-_NEIGHBOUR_ADVERTISEMENT = 136
 _OVERRIDE = 0x20000000
 _TARGET_LINK_LAYER = 2
 
@@ -92,24 +88,11 @@ def _frame(mac: bytes, address: str) -> bytes:
 
 def arp_announcement(mac: bytes, address: bytes) -> bytes:
     """Return the Ethernet frame of an ARP announcement."""
-    header = _BROADCAST + mac + struct.pack("!H", _ETH_P_ARP)
-    fixed = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1)
-    return header + fixed + mac + address + bytes(6) + address
+    return arp_request(mac, address, address)
 
 
 def neighbour_advertisement(mac: bytes, address: bytes) -> bytes:
     """Return the Ethernet frame of an unsolicited neighbour advertisement."""
     option = struct.pack("!BB", _TARGET_LINK_LAYER, 1) + mac
-    body = struct.pack("!BBHI", _NEIGHBOUR_ADVERTISEMENT, 0, 0, _OVERRIDE) + address + option
-    pseudo = address + _ALL_NODES + struct.pack("!II", len(body), _ICMPV6)
-    message = body[:2] + struct.pack("!H", checksum(pseudo + body)) + body[4:]
-    ipv6 = struct.pack("!IHBB", 6 << 28, len(message), _ICMPV6, 255) + address + _ALL_NODES
-    return _ALL_NODES_MAC + mac + struct.pack("!H", _ETH_P_IPV6) + ipv6 + message
-
-
-def checksum(data: bytes) -> int:
-    """Return the Internet checksum (RFC 1071) of an even number of bytes."""
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    message = struct.pack("!BBHI", NEIGHBOUR_ADVERTISEMENT, 0, 0, _OVERRIDE) + address + option
+    return icmpv6_multicast(mac, address, _ALL_NODES, message)

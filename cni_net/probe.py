@@ -10,23 +10,52 @@ import select
 import socket
 import struct
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 
 from cni_core import waiting
 from cni_core.errors import LinkFailure
-from cni_net.announce import checksum
+from cni_net import frames
+from cni_net.rtnl import Rtnl, open_rtnl
 
 ROUNDS = 3  # a probe or its answer may be lost
 INTERVAL_S = 0.3
-_BATCH = 32  # probes at once: a switch or a socket's buffer may drop more
-_BATCH_S = 0.01
-_FRAME = 2048
-_ETH_P_ALL, _ETH_P_ARP, _ETH_P_IPV6 = 0x0003, 0x0806, 0x86DD
+_BATCH = 16  # probes at once, 400 in a second: of more, a switch that limits ARP or a buffer may lose some
+_BATCH_S = 0.04
+_FRAME_BYTES = 2048
+_NOBODY, _NOWHERE = bytes(4), bytes(16)
+_SOLICITED_NODE = ipaddress.IPv6Address("ff02::1:ff00:0").packed[:13]
+_KIND, _HOPS, _ICMP = 12, 20, 54  # where they are in a frame: EtherType; next header and hop limit; ICMPv6
+_ARP_BYTES, _ADVERTISEMENT_BYTES = 42, 78
+
+_ETH_P_ALL = 0x0003
 _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_ALLMULTI = 263, 1, 2
-_ICMPV6, _SOLICITATION, _ADVERTISEMENT = 58, 135, 136
-_ARP_LENGTH, _NA_LENGTH = 42, 78
-_NEXT_HEADER, _TYPE = 20, 54  # where they are in a frame with IPv6
-_BROADCAST, _NOBODY = b"\xff" * 6, bytes(4)
+
+# The filter of the socket (linux/filter.h): code, steps to skip if so, if not, operand. The pods' traffic
+# would fill the buffer, and an answer be lost. A frame that still has a VLAN tag is of another network than
+# the link's; one of VLAN 0 has a priority alone.
+_SO_ATTACH_FILTER = 26
+_LOAD, _LOAD_16, _LOAD_8, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x28, 0x30, 0x15, 0x45, 0x06
+_OF_KERNEL = 0xFFFFF000  # what the kernel knows of a frame besides its bytes
+_DIRECTION, _TAG, _TAGGED = _OF_KERNEL + 4, _OF_KERNEL + 44, _OF_KERNEL + 48
+_VLAN_BITS = 0x0FFF
+_FILTER = (
+    (_LOAD, 0, 0, _DIRECTION),
+    (_EQUAL, 11, 0, socket.PACKET_OUTGOING),
+    (_LOAD, 0, 0, _TAGGED),
+    (_EQUAL, 2, 0, 0),
+    (_LOAD, 0, 0, _TAG),
+    (_ANY_BIT, 7, 0, _VLAN_BITS),
+    (_LOAD_16, 0, 0, _KIND),
+    (_EQUAL, 6, 0, frames.ETH_P_ARP),
+    (_EQUAL, 0, 4, frames.ETH_P_IPV6),
+    (_LOAD_8, 0, 0, _HOPS),
+    (_EQUAL, 0, 2, frames.ICMPV6),
+    (_LOAD_8, 0, 0, _ICMP),
+    (_EQUAL, 1, 0, frames.NEIGHBOUR_ADVERTISEMENT),
+    (_RETURN, 0, 0, 0),
+    (_RETURN, 0, 0, _FRAME_BYTES),
+)
 
 
 def answering(
@@ -34,79 +63,98 @@ def answering(
 ) -> dict[str, str]:
     """Return the addresses, IPv4 or IPv6, that somebody answers for on a link, each with the MAC address.
 
-    It takes `rounds` times `interval_s` seconds if one of them is silent. Raises LinkFailure if the link is
-    missing or down.
+    While one of them is silent there is another round, of `interval_s` seconds and one more for each 400 that
+    are. Raises LinkFailure if the link is missing, down or without a carrier, or becomes so.
     """
-    wanted = {ipaddress.ip_address(address).packed: address for address in addresses}
-    found: dict[str, str] = {}
+    if not addresses:
+        return {}
+    what = f"probe {addresses[0]}{'...' if addresses[1:] else ''} on {ifname}"
+    search = _Search(addresses)
     try:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC) as opened:
-            opened.bind((ifname, _ETH_P_ALL))
-            _hear_all_nodes(opened, ifname)
-            mac = opened.getsockname()[4]
-            for _round in range(rounds):
-                silent = [packed for packed, address in wanted.items() if address not in found]
-                _ask(opened, mac, silent, wanted, found)
-                _listen(opened, interval_s, wanted, found)
-                if len(found) == len(wanted):
-                    break
+        with open_rtnl() as rtnl:
+            _require_carrier(rtnl, ifname, what)
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC) as opened:
+                _hear_answers(opened, ifname)
+                for _round in range(rounds):
+                    search.ask(opened)
+                    search.listen(opened, interval_s)
+                    if not search.silent:
+                        break
+                    _require_carrier(rtnl, ifname, what)
     except OSError as error:
-        raise LinkFailure(f"probe {len(addresses)} addresses on {ifname}: {error.strerror}") from error
-    return found
+        raise LinkFailure(f"{what}: {error.strerror}") from error
+    return search.found
 
 
-def _hear_all_nodes(opened: socket.socket, ifname: str) -> None:
-    """Receive every multicast frame: an answer to :: is sent to all nodes (RFC 4861 section 7.2.4)."""
-    request = struct.pack("iHH8s", socket.if_nametoindex(ifname), _PACKET_MR_ALLMULTI, 0, b"")
-    opened.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, request)
+def _require_carrier(rtnl: Rtnl, ifname: str, what: str) -> None:
+    """Raise LinkFailure if no frame can leave a link or arrive: the silence there proves nothing."""
+    link = rtnl.find_link(name=ifname)
+    if link is None:
+        raise LinkFailure(f"{what}: it does not exist")
+    if not link.up:
+        raise LinkFailure(f"{what}: it is down")
+    if not link.carrier:
+        raise LinkFailure(f"{what}: it has no carrier")
 
 
-def _ask(
-    opened: socket.socket,
-    mac: bytes,
-    silent: Sequence[bytes],
-    wanted: dict[bytes, str],
-    found: dict[str, str],
-) -> None:
-    for at in range(0, len(silent), _BATCH):
-        for packed in silent[at : at + _BATCH]:
-            opened.send(probe_frame(mac, packed))
-        _listen(opened, _BATCH_S, wanted, found)
+def _hear_answers(opened: socket.socket, ifname: str) -> None:
+    """Let a socket receive what may be an answer; one to :: is sent to all nodes (RFC 4861 section 7.2.4).
+
+    It is bound last, so that it has received nothing else before. Every protocol is heard, which is before a
+    bridge, macvlan or ipvlan on the link takes frames away.
+    """
+    program = array("B", b"".join(struct.pack("HBBI", *step) for step in _FILTER))
+    address, _length = program.buffer_info()
+    opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(_FILTER), address))
+    every_group = struct.pack("iHH8s", socket.if_nametoindex(ifname), _PACKET_MR_ALLMULTI, 0, b"")
+    opened.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, every_group)
+    opened.bind((ifname, _ETH_P_ALL))
 
 
-def _listen(opened: socket.socket, seconds: float, wanted: dict[bytes, str], found: dict[str, str]) -> None:
-    """Note the answers that come within some seconds, or until all are there."""
-    until = time.monotonic() + seconds
-    poll = select.poll()
-    poll.register(opened, select.POLLIN)
-    while (left := until - time.monotonic()) > 0 and len(found) < len(wanted):
-        with waiting.aside():
-            arrived = poll.poll(left * 1000)
-        if arrived:
-            frame, sender = opened.recvfrom(_FRAME)
-            if sender[2] != socket.PACKET_OUTGOING:
-                for packed, mac in claims(frame):
-                    if packed in wanted:
-                        found[wanted[packed]] = mac.hex(":")
+class _Search:
+    """The addresses that are asked for, and `found`, the MAC addresses of those that answered so far."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._wanted = {ipaddress.ip_address(address).packed: address for address in addresses}
+        self.found: dict[str, str] = {}
+
+    @property
+    def silent(self) -> list[bytes]:
+        """The addresses that nobody has answered for."""
+        return [packed for packed, address in self._wanted.items() if address not in self.found]
+
+    def ask(self, opened: socket.socket) -> None:
+        """Send a probe for each silent address, in batches; note the answers meanwhile."""
+        mac = opened.getsockname()[4]
+        silent = self.silent
+        for at in range(0, len(silent), _BATCH):
+            for packed in silent[at : at + _BATCH]:
+                opened.send(probe_frame(mac, packed))
+            self.listen(opened, _BATCH_S)
+
+    def listen(self, opened: socket.socket, seconds: float) -> None:
+        """Note the answers that come within some seconds, or until all are there."""
+        until = time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(opened, select.POLLIN)
+        while (left := until - time.monotonic()) > 0 and self.silent:
+            with waiting.aside():
+                arrived = poll.poll(left * 1000)
+            if arrived:
+                self._note(opened.recv(_FRAME_BYTES))
+
+    def _note(self, frame: bytes) -> None:
+        for packed, mac in claims(frame):
+            if packed in self._wanted:
+                self.found[self._wanted[packed]] = mac.hex(":")
 
 
 def probe_frame(mac: bytes, packed: bytes) -> bytes:
     """Return the Ethernet frame that asks who has an address."""
-    return _arp_probe(mac, packed) if len(packed) == len(_NOBODY) else _solicitation(mac, packed)
-
-
-def _arp_probe(mac: bytes, address: bytes) -> bytes:
-    header = _BROADCAST + mac + struct.pack("!H", _ETH_P_ARP)
-    return header + struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + _NOBODY + bytes(6) + address
-
-
-def _solicitation(mac: bytes, address: bytes) -> bytes:
-    group = ipaddress.IPv6Address("ff02::1:ff00:0").packed[:13] + address[13:]
-    body = struct.pack("!BBHI", _SOLICITATION, 0, 0, 0) + address
-    pseudo = bytes(16) + group + struct.pack("!II", len(body), _ICMPV6)
-    message = body[:2] + struct.pack("!H", checksum(pseudo + body)) + body[4:]
-    ipv6 = struct.pack("!IHBB", 6 << 28, len(message), _ICMPV6, 255) + bytes(16) + group
-    return b"\x33\x33" + group[12:] + mac + struct.pack("!H", _ETH_P_IPV6) + ipv6 + message
+    if len(packed) == len(_NOBODY):
+        return frames.arp_request(mac, _NOBODY, packed)
+    message = struct.pack("!BBHI", frames.NEIGHBOUR_SOLICITATION, 0, 0, 0) + packed
+    return frames.icmpv6_multicast(mac, _NOWHERE, _SOLICITED_NODE + packed[13:], message)
 
 
 def claims(frame: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -114,9 +162,21 @@ def claims(frame: bytes) -> Iterator[tuple[bytes, bytes]]:
 
     A probe of somebody else has no sender, and claims nothing: switches send such to find their hosts.
     """
-    kind = int.from_bytes(frame[12:14])
-    if kind == _ETH_P_ARP and len(frame) >= _ARP_LENGTH and frame[28:32] != _NOBODY:
+    kind = int.from_bytes(frame[_KIND : _KIND + 2], "big")
+    if kind == frames.ETH_P_ARP and _is_arp_of_ipv4(frame) and frame[28:32] != _NOBODY:
         yield frame[28:32], frame[22:28]
-    is_icmp = kind == _ETH_P_IPV6 and len(frame) >= _NA_LENGTH and frame[_NEXT_HEADER] == _ICMPV6
-    if is_icmp and frame[_TYPE] == _ADVERTISEMENT:
+    if kind == frames.ETH_P_IPV6 and _is_advertisement(frame):
         yield frame[62:78], frame[6:12]
+
+
+def _is_arp_of_ipv4(frame: bytes) -> bool:
+    operation = int.from_bytes(frame[20:22], "big")
+    is_known = frame[14:20] == frames.ARP_HEADER and operation in {frames.ARP_REQUEST, frames.ARP_REPLY}
+    return is_known and len(frame) >= _ARP_BYTES
+
+
+def _is_advertisement(frame: bytes) -> bool:
+    """Return whether a frame with IPv6 is a neighbour advertisement from this very link."""
+    from_here = bytes((frames.ICMPV6, frames.HOP_LIMIT))
+    is_whole = len(frame) >= _ADVERTISEMENT_BYTES and frame[_HOPS : _HOPS + 2] == from_here
+    return is_whole and frame[_ICMP] == frames.NEIGHBOUR_ADVERTISEMENT

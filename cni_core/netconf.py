@@ -99,8 +99,8 @@ def _recall(mark: str) -> list[str] | None:
 def _remember(mark: str, warnings: list[str]) -> None:
     """Cache the warnings of a valid configuration; if that fails, it is validated again."""
     temporary = f"{mark}.{threading.get_native_id()}"
-    with contextlib.suppress(OSError):
-        os.makedirs(_MEMORY, mode=0o700, exist_ok=True)
+    with contextlib.suppress(OSError, IoFailure):
+        statefile.make_directory(_MEMORY)
         with open(temporary, "w", encoding="utf-8") as file:
             file.writelines(f"{text}\n" for text in warnings)
         os.rename(temporary, mark)

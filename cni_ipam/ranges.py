@@ -9,6 +9,7 @@ import ipaddress
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 Interval = tuple[int, int]  # first and last address, both included
@@ -67,6 +68,21 @@ class Range(NamedTuple):
         return int(self.subnet.network_address) <= number <= int(self.subnet.broadcast_address)
 
 
+class Intervals(list[Interval]):
+    """Disjoint intervals in any order, with a search for the one that holds an address."""
+
+    @cached_property
+    def _starts(self) -> list[Interval]:
+        """The first address of each interval and the interval's place, sorted by address."""
+        return sorted((first, place) for place, (first, _last) in enumerate(self))
+
+    def position(self, number: int) -> int | None:
+        """Return the place of the interval that holds an address, None if none does."""
+        at = bisect_right(self._starts, number, key=_first)
+        place = self._starts[at - 1][1] if at else None
+        return place if place is not None and number <= self[place][1] else None
+
+
 class RangeSet:
     """Ranges of one family, disjoint; an attachment gets one address from the whole set.
 
@@ -87,10 +103,12 @@ class RangeSet:
         return ",".join(item.describe() for item in self.ranges)
 
     @cached_property
-    def intervals(self) -> list[Interval]:
+    def intervals(self) -> Intervals:
         """The leasable addresses in the order in which they are leased: range by range."""
-        whole = [interval for item in self.ranges for interval in item.free_intervals()]
-        return whole if self._held is None else [part for ends in whole for part in clip(self._held, *ends)]
+        whole = Intervals(interval for item in self.ranges for interval in item.free_intervals())
+        if self._held is None:
+            return whole
+        return Intervals(part for ends in whole for part in clip(self._held, *ends))
 
     @cached_property
     def ordered(self) -> list[Interval]:
@@ -161,22 +179,17 @@ def gaps(first: int, last: int, holes: Sequence[Interval]) -> Iterator[Interval]
 
 def after(intervals: Sequence[Interval], cursor: int | None) -> Iterator[Interval]:
     """Yield the intervals in order from just after the cursor, wrapping to it; all if it is in none."""
-    at = _position(intervals, cursor)
+    known = intervals if isinstance(intervals, Intervals) else Intervals(intervals)
+    at = None if cursor is None else known.position(cursor)
     if at is None or cursor is None:
-        yield from intervals
+        yield from known
         return
-    first, last = intervals[at]
+    first, last = known[at]
     if cursor < last:
         yield (cursor + 1, last)
-    yield from intervals[at + 1 :]
-    yield from intervals[:at]
+    for place in chain(range(at + 1, len(known)), range(at)):  # no copy: most often the first one will do
+        yield known[place]
     yield (first, cursor)
-
-
-def _position(intervals: Sequence[Interval], number: int | None) -> int | None:
-    if number is None:
-        return None
-    return next((at for at, (first, last) in enumerate(intervals) if first <= number <= last), None)
 
 
 def count(intervals: Iterable[Interval]) -> int:

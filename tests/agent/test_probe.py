@@ -146,7 +146,7 @@ def test_owners_answer_and_nobody_else(host: Host, far: Pod) -> None:
 
 
 def test_the_answer_to_all_nodes_is_heard_on_a_link_without_ipv6(host: Host, far: Pod) -> None:
-    """As of this MTU, it is in no group, and a macvlan passes on only what is for the groups that it is in."""
+    """Its MTU is too small for it, so it is in no group; a macvlan hears only the groups that it is in."""
     mac = give(far, "trunk", V6)
     host.ip("link", "add", "lan", "mtu", "1200", "link", "eth0", "type", "macvlan", "mode", "bridge")
     host.ip("link", "set", "lan", "up")

@@ -24,7 +24,8 @@ PURE = {
     "cni_core.result", "cni_core.result_json", "cni_net.attributes", "cni_net.observed", "cni_net.operations",
     "cni_vlan.attachment", "cni_vlan.convert", "cni_vlan.guards", "cni_vlan.parent_decision",
     "cni_vlan.parents", "cni_vlan.plan", "cni_vlan.records", "cni_vlan.verify", "cni_ipam.allocator",
-    "cni_ipam.blocks", "cni_ipam.cluster", "cni_ipam.ranges", "cni_ipam.reclaim", "cni_vlan.exports",
+    "cni_ipam.blocks", "cni_ipam.cluster", "cni_ipam.ranges", "cni_ipam.reclaim",
+    "cni_net.frames", "cni_vlan.exports",
 }  # fmt: skip
 IMPURE = {"os", "socket", "subprocess", "pyroute2", "pydantic", "filelock", "fcntl", "ctypes", "time"}
 HOMES = {

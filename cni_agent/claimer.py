@@ -16,7 +16,7 @@ from cni_core.errors import CniError, PoolExhausted
 from cni_core.lock import locked
 from cni_ipam import membership, upkeep
 from cni_ipam.block_store import BlockStore
-from cni_ipam.blocks import Block, want_name
+from cni_ipam.blocks import Block, pool_of, want_name
 from cni_ipam.claims import Claims
 from cni_ipam.engine import Entry
 from cni_ipam.holdings import Holdings, HoldingsFile, State
@@ -49,7 +49,7 @@ class _Pool:
 
     def __init__(self, reclaimer: Reclaimer) -> None:
         self.reclaimer = reclaimer
-        self.reclaimed = 0
+        self.is_shared = False
         self.due = 0.0
         self.empty_since: dict[Block, float] = {}
         self.wanted = False
@@ -95,7 +95,7 @@ class Claimer:
 
     def figures(self) -> dict[str, Figures]:
         """Return the counts of each pool."""
-        return {name: pool.figures for name, pool in list(self._pools.items())}
+        return {name: pool.figures for name, pool in list(self._pools.items()) if pool.is_shared}
 
     def run(self) -> None:
         """Do the task until it is stopped."""
@@ -110,20 +110,23 @@ class Claimer:
     def look_after(self) -> float:
         """Look after each pool once; return the seconds until one is due."""
         next_due = time.monotonic() + self._contact_s
-        for name in pools(self._data_dir):
-            place = Place(name, self._data_dir)
-            if HoldingsFile(place).cluster() is None:
-                self._pools.pop(name, None)
-                continue
+        for name in self._names():
             pool = self._pools.setdefault(name, _Pool(Reclaimer(self._complain, self._grace_s)))
             try:
-                self._tend(place, pool)
+                self._tend(Place(name, self._data_dir), pool)
             except CniError as error:
                 self._failed(name, pool, error)
             except Exception as error:  # noqa: BLE001 - a fault with one pool must not end the task for all
                 self._failed(name, pool, CniError(f"{type(error).__name__}: {error}"))
             next_due = min(next_due, pool.due)
         return max(0.0, next_due - time.monotonic())
+
+    def _names(self) -> list[str]:
+        try:
+            return pools(self._data_dir)
+        except CniError as error:  # such as a disk that fails
+            self._complain(error.msg)
+            return []
 
     def _failed(self, name: str, pool: _Pool, error: CniError) -> None:
         pool.figures = pool.figures._replace(failures=pool.figures.failures + 1, reachable=False)
@@ -132,7 +135,9 @@ class Claimer:
 
     def _tend(self, place: Place, pool: _Pool) -> None:
         cluster = HoldingsFile(place).cluster()
+        pool.is_shared = cluster is not None
         if cluster is None:
+            pool.due = time.monotonic() + self._contact_s
             return
         store = BlockStore(place, cluster, self._complain)
         claims = store.claims()
@@ -149,7 +154,7 @@ class Claimer:
             if not pool.settled or not membership.is_current(claims, nodes):
                 membership.settle(claims)
                 pool.settled = True
-        pool.reclaimed += pool.reclaimer.look(claims, nodes.entries)
+        pool.reclaimer.look(claims, nodes.entries)
         pool.pressed = _share(claims, nodes.entries) >= _FULL
         pool.wanted = pool.pressed and self._is_wanted(claims)
         Pins(claims).give_back()
@@ -173,22 +178,27 @@ class Claimer:
         found = upkeep.plan(uses, demands, empty, size=holdings.size or 1, wanted=pool.wanted)
         for block in found.forget:
             claims.forget(block)
-        # A router needs a moment to forget the block's route, which went with its last pod.
-        for block in found.give_back:
-            if time.monotonic() - pool.empty_since.get(block, 0.0) < _ROUTE_S:
-                continue
-            with claims.alone():
-                if claims.give_back(block, store.is_empty):
-                    pool.figures = pool.figures._replace(given_back=pool.figures.given_back + 1)
-        for demand in found.claim:
+        self._give_back(store, claims, pool, found.give_back)
+        for demand in () if holdings.draining else found.claim:
             self._claim(claims, demand, pool)
         used = {use.held.block.name(store.place.pool): use.used for use in uses}
-        if used != pool.published and pool.contacted:
-            membership.publish(claims, used)
+        if used != pool.published and pool.contacted and membership.publish(claims, used):
             pool.published = used
         pool.contacted = False
         if found.claim or found.give_back:
-            store.clear_marks()
+            with locked(f"{store.directory}/lock"):
+                store.clear_marks()
+
+    @staticmethod
+    def _give_back(store: BlockStore, claims: Claims, pool: _Pool, spare: Iterable[Block]) -> None:
+        for block in spare:
+            if time.monotonic() - pool.empty_since.get(block, 0.0) < _ROUTE_S:
+                continue  # a router needs a moment to forget its route, which went with its last pod
+            with claims.alone():
+                is_given = claims.give_back(block, store.is_empty)
+            if is_given:
+                pool.wanted = False  # one for each time that it is asked
+                pool.figures = pool.figures._replace(given_back=pool.figures.given_back + 1)
 
     def _uses(self, store: BlockStore, holdings: Holdings) -> list[Use]:
         with locked(f"{store.directory}/lock"):
@@ -204,6 +214,9 @@ class Claimer:
     def _claim(self, claims: Claims, demand: Demand, pool: _Pool) -> None:
         try:
             with claims.alone():
+                if claims.is_doubtful():
+                    pool.due = 0.0
+                    return
                 claims.claim(demand.version, demand.intervals, claims.place.pool, may_want=False)
         except PoolExhausted:
             pool.pressed = True
@@ -214,7 +227,7 @@ class Claimer:
 def _share(claims: Claims, nodes: Sequence[Entry]) -> float:
     """Return the share of the pool's blocks that nodes hold, by what they last said: it costs no request."""
     pool = claims.place.pool
-    held = {name for node in nodes for name in _used(node) if _is_of(name, pool)}
+    held = {name for node in nodes for name in _used(node) if pool_of(name) == pool}
     total = min((claims.total(*demand) for demand in PoolFile(claims.place).leasable()), default=0)
     return len(held) / total if total else 0.0
 
@@ -222,7 +235,3 @@ def _share(claims: Claims, nodes: Sequence[Entry]) -> float:
 def _used(node: Entry) -> Iterable[str]:
     used = node.fields.get("used")
     return used if isinstance(used, dict) else ()
-
-
-def _is_of(name: str, pool: str) -> bool:
-    return name.rpartition(".")[0] == pool

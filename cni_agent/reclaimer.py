@@ -15,10 +15,11 @@ from cni_ipam.place import place_of
 from cni_ipam.ranges import to_address
 from cni_ipam.reclaim import GRACE_S, Proof
 from cni_vlan.ledger import Ledger
+from cni_vlan.records import AttachmentRecord
 
 _AUTHORITY_S = 600.0
 _ASKING = 10  # nodes that ask the authority in this time
-_KINDS: tuple[Kind, ...] = ("block", "pin")
+_KINDS: tuple[Kind, ...] = ("block", "pin", "want")
 
 
 class Reclaimer:
@@ -41,9 +42,9 @@ class Reclaimer:
         seen = ({str(entry.fields.get("incarnation")) for entry in nodes}, authority)
         if seen == self._seen and not self._proofs:
             return 0
-        self._seen = seen
         pool = claims.place.pool
         objects = [entry for kind in _KINDS for entry in claims.engine.list(kind, pool).entries]
+        self._seen = seen
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         found = reclaim.dead(objects, nodes, authority)
         for incarnation in found.keys() - self._proofs.keys():
@@ -69,6 +70,7 @@ class Reclaimer:
             node = theirs[0].fields.get("node")
             self._complain(f"pool {pool}: the blocks of dead node {node} stay: {reason}")
             del self._proofs[incarnation]  # it begins anew
+            self._seen = None
             return 0
         for entry in claims.engine.list("node").entries:
             if entry.fields.get("incarnation") == incarnation:
@@ -83,12 +85,14 @@ class Reclaimer:
         """Return the reason why a node may be alive, "" if all of its addresses are silent on the wire."""
         from cni_net.probe import answering
 
-        link = layer2_parent(pool)
-        if not link:
+        links = layer2_parents(pool)
+        if not links:
             return "no pod here is on their wire"
         addresses = [address for entry in theirs for address in addresses_of(entry)]
+        alive: dict[str, str] = {}
         try:
-            alive = answering(link, addresses)
+            for link in links:
+                alive |= answering(link, addresses)
         except CniError as error:
             return error.msg
         return ", ".join(f"{mac} answers for {address}" for address, mac in sorted(alive.items()))
@@ -117,13 +121,13 @@ def addresses_of(entry: Entry) -> list[str]:
     return [str(to_address(*at))] if at is not None else []
 
 
-def layer2_parent(pool: str) -> str:
-    """Return the parent of a pod of a pool on this node whose network answers on layer 2, "" for none."""
+def layer2_parents(pool: str) -> list[str]:
+    """Return the parents of pods of a pool on this node whose networks answer on layer 2."""
     ledger = Ledger()
-    for name in ledger.parents():
-        for record in ledger.attachments(name):
-            place = place_of(record.conf, record.network)
-            is_routed = str(record.conf.get("mode") or record.conf.get("ipvlan_mode") or "").startswith("l3")
-            if place is not None and place.pool == pool and not is_routed:
-                return name
-    return ""
+    return [name for name in ledger.parents() if any(_is_bridged(r, pool) for r in ledger.attachments(name))]
+
+
+def _is_bridged(record: AttachmentRecord, pool: str) -> bool:
+    place = place_of(record.conf, record.network)
+    is_routed = str(record.conf.get("mode") or record.conf.get("ipvlan_mode") or "").startswith("l3")
+    return place is not None and place.pool == pool and not is_routed

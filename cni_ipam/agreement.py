@@ -22,13 +22,13 @@ class Agreement(NamedTuple):
     """The blocks and pins of a node after it has asked the engine.
 
     `missing` are blocks that the engine does not know: each is claimed again, so that no other node leases
-    the addresses of running pods. `foreign` are addresses in our blocks that other nodes keep.
+    the addresses of running pods. So is each of the `missing_pins`.
     """
 
     blocks: tuple[HeldBlock, ...]
     pins: tuple[HeldPin, ...] = ()
     missing: tuple[HeldBlock, ...] = ()
-    foreign: tuple[tuple[int, int], ...] = ()
+    missing_pins: tuple[HeldPin, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def resolved(self, held: HeldBlock, revision: str) -> "Agreement":
@@ -42,9 +42,19 @@ class Agreement(NamedTuple):
         fresh = {pin for pin in now.pins if pin not in before.pins}
         known = {(pin.version, pin.number) for pin in fresh}
         pins = tuple(pin for pin in self.pins if (pin.version, pin.number) not in known)
-        return now._replace(
-            blocks=tuple(sorted(self.blocks, key=_by_block)), pins=(*pins, *fresh), foreign=self.foreign
-        )
+        return now._replace(blocks=tuple(sorted(self.blocks, key=_by_block)), pins=(*pins, *fresh))
+
+    @property
+    def usable(self) -> list[Block]:
+        """The blocks that are this node's."""
+        return [held.block for held in self.blocks if held.state is not State.LOST]
+
+    def pinned_again(self, pin: HeldPin, revision: str) -> "Agreement":
+        """Return the agreement after a missing pin was made again; "" if another node has the address."""
+        if revision:
+            return self._replace(pins=(*self.pins, pin._replace(revision=revision)))
+        text = f"address {to_address(pin.version, pin.number)} of a pod here is another node's now"
+        return self._replace(warnings=(*self.warnings, text))
 
 
 def _by_block(held: HeldBlock) -> Block:
@@ -79,14 +89,10 @@ def agree(
     known = {held.block for held in before.blocks}
     ours = {b: e for b, e in entries.items() if e.fields.get("incarnation") == incarnation}
     kept += [HeldBlock(block, entry.revision) for block, entry in ours.items() if block not in known]
-    blocks = [held.block for held in kept if held.state is not State.LOST]
-    return Agreement(
-        tuple(kept),
-        _pins(before, pins, incarnation),
-        tuple(missing),
-        tuple(sorted(foreign(pins, incarnation, blocks))),
-        tuple(warnings),
-    )
+    known_pins = _pins(before, pins, incarnation)
+    there = {(pin.version, pin.number) for pin in known_pins}
+    lost = tuple(pin for pin in before.pins if (pin.version, pin.number) not in there)
+    return Agreement(tuple(kept), known_pins, tuple(missing), lost, tuple(warnings))
 
 
 def is_restored(before: Holdings, now: Snapshot) -> bool:

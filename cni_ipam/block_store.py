@@ -14,6 +14,7 @@ from typing_extensions import override
 from cni_core import waiting
 from cni_core.call import AttachmentKey
 from cni_core.errors import NotAvailable, PoolExhausted, TryAgainLater
+from cni_core.lock import locked
 from cni_ipam import membership
 from cni_ipam.allocator import BLOCK_BITS, Choice
 from cni_ipam.blocks import Block, leasable
@@ -71,6 +72,10 @@ class BlockStore(DiskStore):
         self.holdings = HoldingsFile(place)
         self._warn = warn
 
+    @override
+    def exists(self) -> bool:
+        return super().exists() or bool(self.holdings.read().pins)
+
     def claims(self) -> Claims:
         """Return the way to claim and give back; asks no engine yet."""
         return Claims(self.place, self.cluster, open_engine(self.cluster.engine), self._warn)
@@ -92,7 +97,8 @@ class BlockStore(DiskStore):
                 return super().transaction(work)
             except NeedsBlock as need:
                 self._make_room(need)
-                self.clear_marks()
+                with locked(f"{self.directory}/lock"):
+                    self.clear_marks()
             except NeedsPin as need:
                 made.append(Pins(self.claims()).pin(need.range_set, need.requested, need.tenant))
         raise TryAgainLater(f"lease from pool {self.place.pool}: other pods took each block claimed for it")
@@ -124,7 +130,7 @@ class BlockStore(DiskStore):
 
     @override
     def can_grow(self, range_sets: Sequence[RangeSet]) -> bool:
-        """Return whether the cluster has a block left; raises NotAvailable if it cannot be asked.
+        """Return whether the cluster has a block left; raises NotAvailable without any block and engine.
 
         A runtime asks for STATUS every few seconds, but only a node whose blocks are full comes here.
         """
@@ -132,9 +138,10 @@ class BlockStore(DiskStore):
         try:
             return self.claims().share_held(demands) < 1
         except TryAgainLater as error:
+            if self.holdings.read().usable:  # its pods come and go: no reason to call the node not ready
+                return True
             raise NotAvailable(
-                f"pool {self.place.pool}: this node's blocks are full, and there is no other: {error.msg}",
-                error.details,
+                f"pool {self.place.pool}: this node has no block of it: {error.msg}", error.details
             ) from error
 
     # What a transaction sees.
@@ -166,7 +173,7 @@ class BlockStore(DiskStore):
         is_refused = found is None or bool(found.reserved_as(number))  # the allocator says why
         is_here = bool(clip(self._parts(range_set.version, self.holdings.read()), number, number))
         pin = self.holdings.read().pin(range_set.version, number)
-        if is_refused or is_here or (pin is not None and pin.key == tenant.key):
+        if is_refused or is_here or (pin is not None and pin.key == tenant.key and pin.revision):
             return requested
         if self.is_taken(range_set.version, number):
             return requested
@@ -174,7 +181,8 @@ class BlockStore(DiskStore):
 
     def _kept(self, range_set: RangeSet, tenant: Tenant) -> Address:
         for pin in self.holdings.read().pins:
-            if pin.key == tenant.key and pin.version == range_set.version and range_set.range_of(pin.number):
+            is_own = pin.key == tenant.key and pin.revision and pin.version == range_set.version
+            if is_own and range_set.range_of(pin.number):
                 return to_address(pin.version, pin.number)
         raise NeedsPin(range_set, None, tenant)
 
@@ -186,6 +194,10 @@ class BlockStore(DiskStore):
     def release(self, lease: Lease) -> None:
         super().release(lease)
         self.unpin(lease.key)
+
+    @override
+    def kept(self) -> set[AttachmentKey]:
+        return {pin.key for pin in self.holdings.read().pins if pin.key is not None}
 
     @override
     def unpin(self, key: AttachmentKey) -> None:

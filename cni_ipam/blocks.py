@@ -58,6 +58,11 @@ def object_name(pool: str, version: int, number: int) -> str:
     return f"{pool}.{number:08x}" if version == 4 else f"{pool}.{number:032x}"  # noqa: PLR2004 - the IP version
 
 
+def pool_of(name: str) -> str:
+    """Return the pool of an object's name."""
+    return name.rpartition(".")[0]
+
+
 def want_name(pool: str, node: str) -> str:
     """Return the name of the object by which a node asks for a block; node names have dots."""
     return f"{pool}.{hashlib.sha256(node.encode()).hexdigest()[:12]}"

@@ -17,7 +17,7 @@ from cni_core.lock import locked
 from cni_ipam import agreement, blocks
 from cni_ipam.blocks import Block, Cut
 from cni_ipam.cluster import Cluster
-from cni_ipam.engine import Engine, Entry, Fields
+from cni_ipam.engine import Engine, EngineRefused, Entry, Fields
 from cni_ipam.holdings import HeldBlock, Holdings, HoldingsFile, State
 from cni_ipam.identity import Identity, identity
 from cni_ipam.lease import timestamp
@@ -68,10 +68,18 @@ class Claims:
         """
         if self.file.read() != seen:
             return
-        if agreement.is_restored(seen, self.engine.list("want", self.place.pool)):
-            self.change(lambda holdings: holdings._replace(confirmed=f"in doubt in {boot_id()}"))
+        if self.is_doubtful():
             return
+        self.change(lambda holdings: holdings._replace(draining=False))
         self.claim(range_set.version, range_set.ordered, range_set.describe())
+
+    def is_doubtful(self) -> bool:
+        """Put the holdings in doubt if the engine was restored from a backup; return whether it was."""
+        seen = self.file.read()
+        if not agreement.is_restored(seen, self.engine.list("want", self.place.pool)):
+            return False
+        self.change(lambda holdings: holdings._replace(confirmed=f"in doubt in {boot_id()}"))
+        return True
 
     def claim(
         self, version: int, intervals: Sequence[Interval], where: str, *, may_want: bool = True
@@ -93,8 +101,6 @@ class Claims:
         block = self._claim_first(cut, own, blocks.RANDOM_TRIES)
         if block is None:  # the random ones were taken: look before the next try
             block = self._claim_first(cut, own | self._starts(version), _RACES_MOST)
-            if block is not None:
-                self._want_no_more()
         if block is None:
             if may_want:
                 self._want(version)
@@ -107,6 +113,7 @@ class Claims:
             revision = self.create(block)
             if revision:
                 self._take(HeldBlock(block, revision))
+                self.want_no_more()
                 return block
         return None
 
@@ -123,7 +130,9 @@ class Claims:
             fields = {"pool": self.place.pool, "blockSize": wanted}
             entry = self.engine.create("pool", self.place.pool, fields)
             entry = entry or self.engine.read("pool", self.place.pool)
-        size = agreement.block_size(entry) if entry is not None else self.cluster.block_size
+        if entry is None:
+            raise EngineRefused(f"read pool {self.place.pool}: it disappeared right after it was created")
+        size = agreement.block_size(entry)
         self.change(lambda holdings: holdings._replace(size=size))
         return size
 
@@ -165,12 +174,16 @@ class Claims:
         foreign = agreement.foreign(pins, self.me().incarnation, [held.block])
         self.change(
             lambda holdings: holdings.with_block(held)._replace(
-                foreign=tuple(sorted({*holdings.foreign, *foreign})), revision=pins.revision
+                foreign=tuple(sorted({*holdings.foreign, *foreign})),
+                revision=max(holdings.revision, pins.revision),
             )
         )
 
     def _starts(self, version: int) -> set[int]:
-        found = (agreement.block_of(entry) for entry in self.engine.list("block", self.place.pool).entries)
+        """Return the starts of other nodes' blocks: one of ours without a record is to be found again."""
+        entries = self.engine.list("block", self.place.pool).entries
+        others = (entry for entry in entries if entry.fields.get("incarnation") != self.me().incarnation)
+        found = (agreement.block_of(entry) for entry in others)
         return {block.start for block in found if block is not None and block.version == version}
 
     def _holders(self, version: int) -> str:
@@ -190,11 +203,18 @@ class Claims:
         return self._cut(version, intervals, held).total if held.size else 0
 
     def share_held(self, demands: Sequence[tuple[int, Sequence[Interval]]]) -> float:
-        """Return the share of the blocks for some addresses that nodes hold, of the family with the most."""
-        held = self.file.read()
+        """Return the share of the blocks for some addresses that nodes hold, of the family with the most.
+
+        Changes nothing in the engine: 0 if nobody has decided on the size of blocks.
+        """
+        if not self.file.read().size:
+            self.engine.read("pool", self.place.pool)
+            return 0.0
+        own = self.file.read().blocks
         return max(
             (
-                len(self._starts(version)) / max(1, self._cut(version, intervals, held).total)
+                (len(self._starts(version)) + sum(held.block.version == version for held in own))
+                / max(1, self.total(version, intervals))
                 for version, intervals in demands
             ),
             default=0.0,
@@ -234,7 +254,8 @@ class Claims:
         }
         self.engine.create("want", blocks.want_name(self.place.pool, me.node), fields)
 
-    def _want_no_more(self) -> None:
+    def want_no_more(self) -> None:
+        """Withdraw this node's want, if it has one."""
         entry = self.engine.read("want", blocks.want_name(self.place.pool, self.me().node))
         if entry is not None:
             self.engine.delete(entry)
@@ -246,7 +267,7 @@ class Claims:
             for held in holdings.blocks:
                 if held.state is State.HELD:
                     holdings = holdings.with_block(held._replace(state=State.DRAINING))
-            return holdings
+            return holdings._replace(draining=True)
 
         self.change(change)
 

@@ -180,7 +180,8 @@ def _drain(store: BlockStore) -> Iterator[str]:
             yield f"{pool}: this node has left it"
     for held in rest.blocks:
         count = store.used(held.block)
-        yield f"{pool}: {held.block.prefix} has {count} leases, and is given back after the last"
+        leases = "1 lease" if count == 1 else f"{count} leases"
+        yield f"{pool}: {held.block.prefix} has {leases}, and is given back after the last"
     for pin in rest.pins:
         yield f"{pool}: a pinned address is kept for {pin.key.text if pin.key else 'its owner'}"
 
@@ -212,10 +213,14 @@ def forget_command(node: str, pool: str | None, *, now: bool, yes: bool, data_di
         if entry is None:
             known = _nodes(claims.engine.list("node").entries)
             raise click.ClickException(f"{node} is no node of the cluster: {known}")
+        incarnation = str(entry.fields.get("incarnation"))
         if not yes:
             click.confirm(f"Is {node} switched off for good?", abort=True)
-        claims.engine.delete(entry)
-        taken = _take(claims.engine, str(entry.fields.get("incarnation"))) if now else []
+        if entry.fields.get("incarnation") == claims.me().incarnation:
+            raise click.ClickException(f"{node} is this node: cni-ipam drain gives its blocks back")
+        while entry is not None and not claims.engine.delete(entry):  # it has just told how full it is
+            entry = claims.engine.read("node", node)
+        taken = _take(claims.engine, incarnation) if now else []
     if now:
         click.echo(f"{node} is forgotten, and {len(taken)} blocks and pinned addresses are free")
     else:

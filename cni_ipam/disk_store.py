@@ -152,6 +152,10 @@ class DiskStore:
     def unpin(self, key: AttachmentKey) -> None:
         """Do nothing: no address is kept without a lease."""
 
+    def kept(self) -> set[AttachmentKey]:
+        """Return no attachment: no address is kept without a lease."""
+        return set()
+
     # Subnets.
 
     def record(self, network: str, sets: Sequence[RangeSet]) -> bool:

@@ -61,7 +61,7 @@ class Holdings(NamedTuple):
     `confirmed` is the boot in which the engine confirmed them, `incarnation` the node that they are of.
     `size` is the size of new blocks, 0 if the engine was never asked. `foreign` are pins of other nodes
     inside our blocks. `engine` and `revision` are the engine's id and highest revision so far. No block is
-    claimed before `claim_after`, in seconds of CLOCK_BOOTTIME.
+    claimed before `claim_after`, in seconds of CLOCK_BOOTTIME. `draining`: none is claimed ahead of need.
     """
 
     blocks: tuple[HeldBlock, ...] = ()
@@ -73,6 +73,7 @@ class Holdings(NamedTuple):
     engine: str = ""
     revision: int = 0
     claim_after: float = 0.0
+    draining: bool = False
 
     @property
     def is_of_this_boot(self) -> bool:
@@ -179,6 +180,7 @@ def _document(holdings: Holdings) -> dict[str, Any]:
         "engine": holdings.engine,
         "revision": holdings.revision,
         "claimAfter": holdings.claim_after,
+        "draining": holdings.draining,
         "foreign": [list(pair) for pair in holdings.foreign],
         "blocks": [
             {
@@ -217,6 +219,7 @@ def _parse(document: Mapping[str, Any]) -> Holdings:
             str(document.get("engine", "")),
             int(document.get("revision", 0)),
             float(document.get("claimAfter", 0)),
+            document.get("draining") is True,
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         return _NONE

@@ -47,6 +47,9 @@ class Transaction(Occupancy, Protocol):
     def unpin(self, key: AttachmentKey) -> None:
         """Give up the addresses that are kept for an attachment whose ADD did not come to a lease."""
 
+    def kept(self) -> set[AttachmentKey]:
+        """Return the attachments for which an address is kept."""
+
     def mark_full(self, range_set: RangeSet, blocks: Sequence[int]) -> None:
         """Mark blocks as full for a range set, until one of their addresses is released."""
 

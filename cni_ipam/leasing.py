@@ -137,6 +137,9 @@ def room(pool: Transaction, network: str, request: "AllocationRequest") -> Room:
 
 def collect(pool: Transaction, networks: Collection[str], valid: Collection[AttachmentKey]) -> None:
     """Release the leases in the given networks whose attachments are not valid."""
-    for held in list(pool.leases()):
+    leases = list(pool.leases())
+    for held in leases:
         if held.network in networks and held.key not in valid:
             pool.release(held)
+    for key in pool.kept() - {held.key for held in leases} - set(valid):
+        pool.unpin(key)

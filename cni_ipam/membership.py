@@ -1,15 +1,18 @@
 """Agreeing with the engine on what this node holds: after a boot, and when that may have changed."""
 
+import os
 import time
 from collections.abc import Mapping
 
 from cni_core.boot import boot_id
-from cni_ipam import agreement
+from cni_ipam import agreement, blocks
+from cni_ipam.agreement import Agreement
 from cni_ipam.claims import Claims
 from cni_ipam.cluster import AUTO
-from cni_ipam.engine import EngineRefused, Snapshot
+from cni_ipam.engine import EngineRefused, Kind, Snapshot
 from cni_ipam.holdings import Holdings
 from cni_ipam.identity import Identity
+from cni_ipam.lease import Tenant
 
 _RESTORED_S = 90.0  # for every node to claim its blocks again: three questions of an idle one
 
@@ -20,6 +23,7 @@ def leave(claims: Claims, *, is_last: bool) -> None:
     A node whose other pools have blocks stays: without its object they would be a dead node's.
     """
     me = claims.me()
+    claims.want_no_more()
     entry = claims.engine.read("node", me.node) if is_last else None
     if entry is not None and entry.fields.get("incarnation") == me.incarnation:
         claims.engine.delete(entry)
@@ -27,11 +31,16 @@ def leave(claims: Claims, *, is_last: bool) -> None:
     claims.file.forget_cluster()
 
 
-def publish(claims: Claims, used: Mapping[str, int]) -> None:
-    """Tell the other nodes how full the blocks of this one are, if that has changed."""
+def publish(claims: Claims, used: Mapping[str, int]) -> bool:
+    """Tell the other nodes how full this pool's blocks of this node are; False if it did not take."""
     entry = claims.engine.read("node", claims.me().node)
-    if entry is not None and entry.fields.get("used", {}) != used:
-        claims.engine.replace(entry, {**entry.fields, "used": dict(used)})
+    if entry is None:
+        return False
+    known = entry.fields.get("used")
+    others = known.items() if isinstance(known, dict) else ()
+    rest = {name: n for name, n in others if blocks.pool_of(name) != claims.place.pool}
+    merged = rest | dict(used)
+    return merged == known or claims.engine.replace(entry, {**entry.fields, "used": merged}) is not None
 
 
 def confirm(claims: Claims) -> bool:
@@ -67,41 +76,64 @@ def settle(claims: Claims) -> Holdings:
     if before.incarnation not in {"", me.incarnation}:
         claims.warn(f"pool {claims.place.pool}: its blocks on this disk are another machine's, a clone's")
         before = claims.change(lambda _holdings: Holdings())
-    snapshot = _blocks(claims, me)
-    pins = claims.engine.list("pin", claims.place.pool)
+    snapshot = _own_renewed(claims, "block", me, anew=not was_known)
+    pins = _own_renewed(claims, "pin", me, anew=not was_known)
     found = agreement.agree(before, snapshot, pins, me.incarnation, was_known=was_known)
     if not before.is_of_this_boot:
-        found = found._replace(pins=agreement.void(found.pins, _now()))
+        found = found._replace(pins=agreement.void(found.pins, _now()), missing_pins=())
     for held in found.missing:
         found = found.resolved(held, claims.create(held.block))
+    found = _pins_again(claims, me, found)
+    if found.missing:  # another node may have pinned an address in them meanwhile
+        pins = claims.engine.list("pin", claims.place.pool)
     for text in found.warnings:
         claims.warn(f"pool {claims.place.pool}: {text}")
     size = _size(claims, before)
     is_restored = agreement.is_restored(before, snapshot) or (was_known and bool(found.missing))
+    earlier = before.claim_after if before.is_of_this_boot else 0.0
+    foreign = tuple(sorted(agreement.foreign(pins, me.incarnation, found.usable)))
     return claims.change(
         lambda now: found.merged(now, before)._replace(
             confirmed=boot_id(),
             incarnation=me.incarnation,
             size=size,
+            foreign=foreign,
             engine=snapshot.cluster,
             revision=max(snapshot.revision, pins.revision),
-            claim_after=_now() + _RESTORED_S if is_restored else now.claim_after,
+            claim_after=_now() + _RESTORED_S if is_restored else earlier,
         )
     )
+
+
+def _pins_again(claims: Claims, me: Identity, found: Agreement) -> Agreement:
+    """Pin the addresses of this node's pods again that the engine has lost."""
+    for pin in found.missing_pins:
+        if pin.key is None:
+            continue
+        tenant = Tenant(pin.key, "", keep_s=pin.keep_s)
+        fields = agreement.pin_fields(claims.place.pool, pin.version, pin.number, me, tenant)
+        name = blocks.object_name(claims.place.pool, pin.version, pin.number)
+        made = claims.engine.create("pin", name, fields)
+        found = found.pinned_again(pin, made.revision if made is not None else "")
+    return found
 
 
 def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _blocks(claims: Claims, me: Identity) -> Snapshot:
-    """Return the blocks of the pool; those that bear a former name of this node get its present one."""
-    snapshot = claims.engine.list("block", claims.place.pool)
+def _own_renewed(claims: Claims, kind: Kind, me: Identity, *, anew: bool) -> Snapshot:
+    """Return the blocks or pins of the pool; this node's own bear its present name.
+
+    A node that joins `anew` may have been taken for dead. Then its objects are written again, so that whoever
+    is about to delete them, at the revisions that it has read, fails.
+    """
+    snapshot = claims.engine.list(kind, claims.place.pool)
     ours = [entry for entry in snapshot.entries if entry.fields.get("incarnation") == me.incarnation]
-    renamed = [entry for entry in ours if entry.fields.get("node") != me.node]
-    for entry in renamed:
-        claims.engine.replace(entry, {**entry.fields, "node": me.node})
-    return claims.engine.list("block", claims.place.pool) if renamed else snapshot
+    stale = [entry for entry in ours if anew or entry.fields.get("node") != me.node]
+    for entry in stale:
+        claims.engine.replace(entry, {**entry.fields, "node": me.node, "joined": os.urandom(4).hex()})
+    return claims.engine.list(kind, claims.place.pool) if stale else snapshot
 
 
 def _size(claims: Claims, before: Holdings) -> int:

@@ -9,7 +9,7 @@ import time
 from cni_core.errors import AddressUnavailable, PoolExhausted
 from cni_ipam import agreement, blocks, membership
 from cni_ipam.claims import Claims
-from cni_ipam.engine import EngineRefused, Entry
+from cni_ipam.engine import EngineRefused, Entry, Fields
 from cni_ipam.holdings import HeldPin, Holdings
 from cni_ipam.lease import Tenant, timestamp
 from cni_ipam.ranges import Address, RangeSet
@@ -58,21 +58,32 @@ class Pins:
     def _pin_one(self, version: int, number: int, tenant: Tenant, entry: Entry | None) -> HeldPin:
         name = blocks.object_name(self._place.pool, version, number)
         fields = agreement.pin_fields(self._place.pool, version, number, self._claims.me(), tenant)
-        if entry is None:
-            made = self._engine.create("pin", name, fields)
-        elif agreement.may_take(entry, tenant, self._claims.me().incarnation):
-            made = self._engine.replace(entry, fields)
-        else:
+        if entry is not None and not agreement.may_take(entry, tenant, self._claims.me().incarnation):
             raise AddressUnavailable(*agreement.taken_words(entry, self._place.pool))
-        if made is None:
-            entry = self._engine.read("pin", name)
-            if entry is None or not agreement.is_same(entry, fields):
-                raise EngineRefused(f"pin {fields['address']}: another node was faster")
-            made = entry
-        self._check_block(version, number, made)
-        held = HeldPin(version, number, made.revision, tenant.key, tenant.keep_s)
+        begun = HeldPin(version, number, "", tenant.key, tenant.keep_s)
+        self._claims.change(lambda holdings: holdings.with_pin(begun))  # a DEL after a kill finds it
+        try:
+            made = self._make(name, fields, entry)
+            self._check_block(version, number, made)
+        except (AddressUnavailable, EngineRefused):  # but not EngineAway: it may be there
+            self._forget(begun)
+            raise
+        held = begun._replace(revision=made.revision)
         self._claims.change(lambda holdings: holdings.with_pin(held))
         return held
+
+    def _make(self, name: str, fields: Fields, entry: Entry | None) -> Entry:
+        """Create the object of a pin, or take it over; raises EngineRefused if another node is faster."""
+        if entry is None:
+            made = self._engine.create("pin", name, fields)
+        else:
+            made = self._engine.replace(entry, fields)
+        if made is not None:
+            return made
+        found = self._engine.read("pin", name)
+        if found is None or not agreement.is_same(found, fields):
+            raise EngineRefused(f"pin {fields['address']}: another node was faster")
+        return found
 
     def _check_block(self, version: int, number: int, pin: Entry) -> None:
         """Take a pin back if its address lies in another node's block; see _take()."""
@@ -92,11 +103,19 @@ class Pins:
         moment = time.clock_gettime(time.CLOCK_BOOTTIME) if now is None else now
         for pin in self._claims.file.read().pins:
             if pin.key is None and pin.until <= moment:
-                # False: its owner's next pod has taken it over, on another node.
-                self._engine.delete(Entry("pin", self._name(pin), {}, pin.revision))
+                self._delete(pin)
                 self._forget(pin)
             elif pin.key is None and not pin.is_told:
                 self._tell_released(pin)
+
+    def _delete(self, pin: HeldPin) -> None:
+        """Delete the object of a pin, unless its owner's next pod has taken it over on another node."""
+        if pin.revision:
+            self._engine.delete(Entry("pin", self._name(pin), {}, pin.revision))
+            return
+        entry = self._engine.read("pin", self._name(pin))  # the ADD did not learn whether it was made
+        if entry is not None and entry.fields.get("incarnation") == self._claims.me().incarnation:
+            self._engine.delete(entry)
 
     def _name(self, pin: HeldPin) -> str:
         return blocks.object_name(self._place.pool, pin.version, pin.number)

@@ -96,7 +96,9 @@ def test_held_blocks_serve_while_the_engine_is_away(own_etcd: Etcds, shaky: Make
     assert reply.code == 11
     assert "etcd" in reply.document["msg"]
     assert two.call("ADD", "a").code == 11
-    assert one.call("STATUS").code == 50
+    full, without = one.call("STATUS"), two.call("STATUS")
+    assert (full.status, without.code) == (0, 50)
+    assert "this node's blocks are full" in full.stderr
     one.delete("a")
     assert addresses(one, "d") == given[:1]
 

@@ -46,7 +46,7 @@ def test_a_drained_node_keeps_what_its_pods_have(nodes: tuple[Node, Node]) -> No
     one.add("a")
     block = one.blocks()[0]
 
-    assert f"{block}/28 has 1 leases" in tool(one, "drain", "lan")
+    assert f"{block}/28 has 1 lease," in tool(one, "drain", "lan")
     assert one.blocks("draining") == [block]
     assert block in tool(one, "blocks")
 

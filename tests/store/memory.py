@@ -95,6 +95,9 @@ class MemoryStore:
     def exhausted(self, range_set: RangeSet) -> PoolExhausted:
         return allocator.exhausted(range_set, self.place.pool)
 
+    def kept(self) -> set[AttachmentKey]:
+        return set()
+
     def unpin(self, key: AttachmentKey) -> None:
         """Do nothing: no address is kept without a lease."""
 

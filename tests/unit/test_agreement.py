@@ -3,7 +3,7 @@
 import pytest
 
 from cni_core.call import AttachmentKey
-from cni_ipam.agreement import agree, may_take, void
+from cni_ipam.agreement import agree, foreign, may_take, void
 from cni_ipam.blocks import Block
 from cni_ipam.engine import Entry, Fields, Kind, Snapshot
 from cni_ipam.holdings import HeldBlock, HeldPin, Holdings, State
@@ -69,7 +69,25 @@ def test_a_missing_block_that_another_node_has_claimed_is_lost() -> None:
 def test_pins_of_others_in_our_blocks_are_not_ours_to_lease() -> None:
     pins = engine(pin(OTHER), pin(OTHER, "10.0.0.99"), pin(ME, "10.0.0.21"))
 
-    assert agree(holding(), engine(block(ME)), pins, ME).foreign == ((4, 0x0A000014),)
+    found = agree(holding(), engine(block(ME)), pins, ME)
+    assert list(foreign(pins, ME, found.usable)) == [(4, 0x0A000014)]
+
+
+def test_a_pin_that_the_engine_has_lost_is_made_again() -> None:
+    key = AttachmentKey("c", "eth0")
+    before = holding()._replace(pins=(HeldPin(4, 0x0A000099, "3", key),))
+    found = agree(before, engine(block(ME)), engine(), ME)
+
+    assert found.missing_pins == before.pins
+    assert found.pinned_again(before.pins[0], "9").pins == (HeldPin(4, 0x0A000099, "9", key),)
+    (warning,) = found.pinned_again(before.pins[0], "").warnings
+    assert warning == "address 10.0.0.153 of a pod here is another node's now"
+
+
+def test_a_block_that_is_missing_beside_the_node_s_own_object_was_lost_with_a_backup() -> None:
+    found = agree(holding(), engine(), engine(), ME, was_known=True)
+
+    assert [held.state for held in found.missing] == [State.HELD]
 
 
 def test_a_pin_that_was_made_and_not_recorded_is_found() -> None:

@@ -29,7 +29,8 @@ class Pins:
         Raises AddressUnavailable if another has it, PoolExhausted if no pinned address is free.
         """
         with self._claims.alone():
-            membership.confirm(self._claims)
+            if not membership.confirm(self._claims) and self._claims.is_doubtful():
+                membership.settle(self._claims)
             self.give_back()  # what was released while the engine was away may be the one that is wanted
             taken = {at: entry for entry in self._pins() if (at := agreement.pinned(entry))}
             if requested is None:

@@ -287,3 +287,35 @@ def test_objects_that_somebody_has_damaged_stop_nobody(etcd: Etcds, node: Make) 
     assert len(addresses(one, *(f"c{n}" for n in range(20)))) == 20
     done = one.tool("blocks", "--data-dir", str(one.data_dir))
     assert done.returncode == 0, done.stderr
+
+
+def test_a_wait_after_a_restore_ends_with_the_boot(node: Make) -> None:
+    """Its end is a time of the clock that begins anew with each boot."""
+    one = node("n1", blockSize=1)
+    one.add("a")
+    path = one.data_dir / "lan" / "holdings"
+    path.write_text(json.dumps({**one.holdings(), "confirmed": "an earlier boot", "claimAfter": 1e9}))
+
+    assert len(addresses(one, "b")) == 1
+
+
+def test_a_claim_waits_for_the_other_nodes_after_a_restore(own_etcd: Etcds, shaky: Make) -> None:
+    """They have to claim the blocks of their pods again first."""
+    one = shaky("n1", blockSize=1)
+    one.add("a")
+    own_etcd.kill(0)
+    own_etcd.forget(0)
+    own_etcd.start(0)
+
+    refused = one.call("ADD", "b")
+
+    assert refused.code == 11, refused
+    assert "the store was restored from a backup" in refused.document["msg"]
+    assert len(one.blocks()) == 1  # its own, again
+
+
+def test_status_changes_nothing_in_the_store(etcd: Etcds, node: Make) -> None:
+    one = node("n1")
+
+    assert one.call("STATUS").status == 0
+    assert etcd.keys(f"{one.conf['ipam']['cluster']['prefix']}/") == []

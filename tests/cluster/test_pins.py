@@ -174,3 +174,18 @@ def test_every_pinned_address_is_taken(nodes: tuple[Node, Node]) -> None:
     refused = start(one, "db-10", "c10")
     assert refused.code == 110
     assert "every pinned address of pool lan is taken" in refused.document["msg"]
+
+
+def test_pins_outlive_a_store_that_was_restored_from_a_backup(executable: Path, tmp_path: Path) -> None:
+    with Etcds() as etcd:
+        one, two = (Node(executable, tmp_path, etcd.conf(), name, pinned=BAND) for name in ("n1", "n2"))
+        assert given(request_for(one, "a", "10.0.0.200")) == "10.0.0.200"
+        assert given(request_for(two, "x", "10.0.0.209")) == "10.0.0.209"
+        etcd.kill(0)
+        etcd.forget(0)  # an empty one: the oldest of all backups
+        etcd.start(0)
+
+        assert given(request_for(one, "b", "10.0.0.201")) == "10.0.0.201"
+
+        refused = request_for(two, "y", "10.0.0.200")
+        assert "on node n1 has it" in refused.document["details"], refused

@@ -408,9 +408,9 @@ def test_t20_a_pod_on_two_vlans(host: Host) -> None:
     assert [(r["gateway"], r["dev"]) for r in container1.ip("-6", "route", "show", "default")] == [
         ("2001:db8:babe:10::1", "eth0")
     ]
-    hops = container0.run("traceroute", "-n", "-q1", "-w1", "10.0.20.4").stdout.splitlines()[1:]
+    hops = container0.run("traceroute", "-n", "-q1", "-w10", "10.0.20.4").stdout.splitlines()[1:]
     assert [hop.split()[1] for hop in hops] == ["10.0.10.1", "10.0.20.4"]
-    direct = container0.run("traceroute", "-n", "-q1", "-w1", "10.0.10.3").stdout.splitlines()[1:]
+    direct = container0.run("traceroute", "-n", "-q1", "-w10", "10.0.10.3").stdout.splitlines()[1:]
     assert len(direct) == 1
     router.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
     assert container0.ping("10.0.20.4") == "silence"

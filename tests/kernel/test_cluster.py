@@ -47,24 +47,6 @@ def lan(number: int, **keys: object) -> Json:
     return conf
 
 
-@pytest.mark.parametrize("mode", ["bridge", "l2"])
-def test_pods_of_three_nodes_on_one_vlan(nodes: list[Host], mode: str) -> None:
-    pods = []
-    for number, host in enumerate(nodes, 1):
-        for pod in host.pods("a", "b"):
-            pod.attach(lan(number, mode=mode))
-            pods.append((number, pod))
-    found = [address.partition("/")[0] for _number, pod in pods for address in pod.addresses()]
-
-    assert len(set(found)) == 12  # two families of six pods
-    for address in found[2:]:
-        assert pods[0][1].reaches(address)
-
-    for number, pod in pods:
-        pod.detach(lan(number, mode=mode))
-    assert all("eth0.50" not in host.links() for host in nodes)
-
-
 def test_a_node_that_is_cut_off_goes_on_with_its_block(nodes: list[Host]) -> None:
     one, two, three = nodes
     first, second = two.pods("a", "b")

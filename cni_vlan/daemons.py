@@ -1,4 +1,7 @@
-"""The routing daemons of this node, asked by their own tools. The only module that knows birdc and vtysh."""
+"""The routing daemons of this node, asked by their own tools. The only module that knows birdc and vtysh.
+
+The tools find the daemons where the packages put them: /run/bird/bird.ctl and /run/frr.
+"""
 
 import json
 import os
@@ -14,25 +17,30 @@ def present() -> list[str]:
 
 
 def holders(prefix: str) -> list[str]:
-    """Return the names of the daemons that have taken a prefix from the kernel."""
+    """Return the names of the daemons that have taken a prefix from the kernel.
+
+    Not of those that were told it by a neighbour. Of FRR it is bgpd that is asked: zebra knows the routes of
+    every table, whether or not it was told to do something with them.
+    """
     return list(_holders(prefix))
 
 
 def _holders(prefix: str) -> Iterator[str]:
-    if prefix in _ask("birdc", "-r", "show", "route", prefix, "table", "all"):
+    learned = ("where", "source", "=", "RTS_INHERIT")
+    if prefix in _ask("birdc", "-r", "show", "route", prefix, "table", "all", *learned):
         yield "bird"
-    family = "ipv6" if ":" in prefix else "ip"
-    if _is_in_frr(_ask("vtysh", "-c", f"show {family} route table all {prefix} json")) or _is_in_frr(
-        _ask("vtysh", "-c", f"show bgp {'ipv6' if family == 'ipv6' else 'ipv4'} unicast {prefix} json")
-    ):
+    family = "ipv6" if ":" in prefix else "ipv4"
+    if _is_of_this_node(_ask("vtysh", "-d", "bgpd", "-c", f"show bgp {family} unicast {prefix} json")):
         yield "frr"
 
 
-def _is_in_frr(text: str) -> bool:
+def _is_of_this_node(text: str) -> bool:
+    """Tell whether bgpd has a path of its own among those that it shows."""
     try:
-        return bool(json.loads(text or "{}"))
+        shown = json.loads(text or "{}")
     except ValueError:
         return False
+    return any(path.get("sourced") for path in shown.get("paths", ()))
 
 
 def _find(tool: str) -> str:

@@ -10,11 +10,12 @@ from tests.kernel.conftest import ONE_SHOT
 from tests.lab import world
 from tests.lab.waiting import wait_until
 from tests.lab.warm import Agents
-from tests.lab.world import Host, Json, network
+from tests.lab.world import Host, Json, Pod, network
 
 pytestmark = pytest.mark.kernel
 
 ETCD = "http://192.0.2.1:2379"
+TRY_AGAIN = 11
 
 
 @pytest.fixture
@@ -45,6 +46,35 @@ def lan(number: int, **keys: object) -> Json:
     conf = network("lan", "eth0.50", "10.0.0.0/24", "2001:db8:50::/64", **keys)
     conf["ipam"] |= {"cluster": {"store": "etcd", "endpoints": [ETCD], "node": f"n{number}"}}
     return conf
+
+
+def attach(pod: Pod, conf: Json) -> None:
+    """Attach as a runtime does, which tries again if it is asked to: the engine may be slow for a while."""
+
+    def is_done() -> bool:
+        reply = pod.add(conf)
+        assert reply.code in (0, TRY_AGAIN), reply
+        return reply.code == 0
+
+    wait_until(is_done)
+
+
+@pytest.mark.parametrize("mode", ["bridge", "l2"])
+def test_pods_of_three_nodes_on_one_vlan(nodes: list[Host], mode: str) -> None:
+    pods = []
+    for number, host in enumerate(nodes, 1):
+        for pod in host.pods("a", "b"):
+            attach(pod, lan(number, mode=mode))
+            pods.append((number, pod))
+    found = [address.partition("/")[0] for _number, pod in pods for address in pod.addresses()]
+
+    assert len(set(found)) == 12  # two families of six pods
+    for address in found[2:]:
+        assert pods[0][1].reaches(address)
+
+    for number, pod in pods:
+        pod.detach(lan(number, mode=mode))
+    assert all("eth0.50" not in host.links() for host in nodes)
 
 
 def test_a_node_that_is_cut_off_goes_on_with_its_block(nodes: list[Host]) -> None:

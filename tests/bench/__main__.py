@@ -37,8 +37,10 @@ def main() -> None:
     os.environ["CNI_VLAN_BUNDLE"] = str(DIST / "bundle")
     with tempfile.TemporaryDirectory(prefix="bench-", dir=Path.home()) as name:
         if arguments.beside:
-            rows = beside.measure(Path(name), arguments.beside, quick=quick)
-            print(beside.table(rows, arguments.beside))
+            shown = beside.table(beside.measure(Path(name), arguments.beside, quick=quick), arguments.beside)
+            print(shown)
+            if not quick:
+                beside.write(shown)
         else:
             measure(Path(name), arguments.part, quick=quick)
 

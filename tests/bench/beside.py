@@ -1,4 +1,4 @@
-"""This build beside an earlier one, in the same run: `make bench-beside BASE=<a checkout that is built>`."""
+"""This build beside an earlier one, in the same run: `make bench BASE=<a checkout that is built>`."""
 
 import shutil
 import statistics
@@ -105,3 +105,8 @@ def table(rows: list[Row], base: Path) -> str:
     commit = run("git", "-C", str(base), "rev-parse", "--short", "HEAD").strip()
     cells = [[row.what, report.ms(row.old), report.ms(row.new), f"{row.ratio:.2f}"] for row in rows]
     return report.table(["milliseconds, medians", commit, NEW, "ratio"], cells)
+
+
+def write(shown: str) -> None:
+    """Write the part of docs/performance.md that is about an earlier build."""
+    report.write("beside", f"{report.machine()}.\n\n{shown}")

@@ -4,6 +4,7 @@ What containerd, podman and the plugins keep is on /dev/vdd, which lasts.
 """
 
 import copy
+import json
 import subprocess
 import sys
 import tempfile
@@ -15,10 +16,12 @@ from tests.e2e.runtimes.cri import Pod, Runtime
 from tests.e2e.runtimes.image import write_image
 from tests.e2e.runtimes.installed import CONFLIST, Containerd, leases
 from tests.lab.waiting import wait_until
+from tests.lab.world import network
 
 STATE = Path("/mnt/state")
 PODS = 5  # as many as the network has addresses
 SUBNET = {"subnet": "192.168.50.0/24", "ipRange": "192.168.50.8/29", "gateway": "192.168.50.1"}
+ROUTED = network("routed", "eth0", "10.50.0.0/24", mode="l3", export=True)
 TAKEN = {"a": "192.168.50.8", "b": "192.168.50.9", "c": "192.168.50.10"}
 
 
@@ -40,7 +43,24 @@ def prepare(scratch: Path) -> Runtime:
     return runtime
 
 
+def routed(verb: str) -> None:
+    """Attach or detach a namespace to a network that the fabric learns, by the plugin alone."""
+    if verb == "ADD":
+        bare.run("ip", "netns", "add", "routed")
+    variables = {"COMMAND": verb, "CONTAINERID": "routed", "NETNS": "/run/netns/routed", "IFNAME": "eth0"}
+    variables["PATH"] = "/opt/cni/bin"
+    environment = [f"CNI_{name}={value}" for name, value in variables.items()]
+    bare.run("env", *environment, "/opt/cni/bin/cni-vlan", stdin=json.dumps(ROUTED))
+
+
+def exported() -> str:
+    """The routing table that a routing daemon reads."""
+    return bare.run("ip", "route", "show", "table", "177", check=False).stdout.strip()
+
+
 def first(runtime: Runtime) -> None:
+    routed("ADD")
+    assert exported() == "blackhole 10.50.0.0/24 proto 177", exported()
     pods = [Pod(runtime, f"old{number}") for number in range(PODS)]
     assert len({pod.addresses[0] for pod in pods}) == PODS
     subprocess.run(["sync"], check=True)
@@ -52,6 +72,12 @@ def first(runtime: Runtime) -> None:
 def again(runtime: Runtime) -> None:
     before = runtime.sandboxes()
     assert len(before) == PODS, before
+    assert exported() == ""
+    routed("ADD")
+    assert exported() == "blackhole 10.50.0.0/24 proto 177", exported()
+    print("the route is back with the first pod", flush=True)
+    routed("DEL")
+    assert exported() == ""
     new = Pod(runtime, "new")  # at once, with the same configuration
     assert new.addresses[0].startswith("192.168.50.")
     print("a new pod has an address", flush=True)

@@ -19,6 +19,13 @@ def address_text(version: int, number: int) -> str:
     return socket.inet_ntop(family, number.to_bytes(width))
 
 
+def interval_texts(version: int, intervals: Iterable[tuple[int, int]]) -> list[str]:
+    """Return the texts `first-last` of some intervals, which may be many."""
+    family, width = _family(version)
+    text = socket.inet_ntop
+    return [f"{text(family, a.to_bytes(width))}-{text(family, b.to_bytes(width))}" for a, b in intervals]
+
+
 def parse_address(address: str) -> tuple[int, int]:
     """Return IP version and number of an address, with or without a prefix.
 

@@ -91,11 +91,15 @@ class Node:
             conf = conf.replace(one.format(""), here.format(""))
         self.bird = Daemon(host, conf)
 
+    @property
+    def port(self) -> str:
+        """The link of the router to this node."""
+        return f"port{self.number}"
+
     def plug_into(self, router: Host) -> None:
-        port = f"port{self.number}"
         far = ["type", "veth", "peer", "name", "eth0", "netns", str(self.host.holder)]
-        router.run("ip", "link", "add", port, *far)
-        for side, link, end in ((router, port, 1), (self.host, "eth0", 11)):
+        router.run("ip", "link", "add", self.port, *far)
+        for side, link, end in ((router, self.port, 1), (self.host, "eth0", 11)):
             side.ip("link", "set", link, "up")
             self.address(side, link, end)
             side.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
@@ -125,6 +129,16 @@ class Node:
 
     def routed(self, parent: str = "eth0", mode: str = "l3") -> Json:
         return network("routed", parent, *self.subnets(), mode=mode, export=True)
+
+    def know_neighbours(self, router: Host) -> None:
+        """Settle ARP and ND for good: an emulator that is short of time can lose an entry, and pings too."""
+        for side, link, other, far, end in (
+            (router, self.port, self.host, "eth0", 11),
+            (self.host, "eth0", router, self.port, 1),
+        ):
+            entry = ["lladdr", other.links()[far]["address"], "dev", link, "nud", "permanent"]
+            for text in LINK[self.number]:
+                side.run("ip", "neighbour", "replace", text.format(end), *entry)
 
     def end(self) -> None:
         self.bird.end(signal.SIGKILL)
@@ -233,6 +247,7 @@ def test_no_ping_is_lost_when_the_agent_or_bird_starts_again(cabled: Rack) -> No
     """The kernel keeps the routes while the agent is away, the router those of a BIRD that is killed."""
     rack = cabled
     node = rack.one
+    node.know_neighbours(rack.router)
     node.bird.start()
     rack.bird.start()
     (pod,) = node.host.pods("a")
@@ -300,7 +315,7 @@ def test_uninstall_withdraws(cabled: Rack, tmp_path: Path) -> None:
 
 def sub_interfaces(rack: Rack, node: Node) -> None:
     """Cable eth1: VLAN 20 for routed networks, and VLAN 30 for switched ones, which the router switches."""
-    port = f"port{node.number}"
+    port = node.port
     far = ["type", "veth", "peer", "name", "eth1", "netns", str(node.host.holder)]
     rack.router.run("ip", "link", "add", port, *far)
     for side, link, end in ((rack.router, port, 1), (node.host, "eth1", 11)):

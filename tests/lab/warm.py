@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-_START_S = 60
+_START_S = 180  # as tests.lab.waiting
 
 
 class Agents:

@@ -22,18 +22,18 @@ from cni_net.operations import (
 from cni_net.rtsocket import APPEND, CREATE, EXCL, HEADER_BYTES, REPLACE, Request
 
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
-_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
+RTM_NEWROUTE, RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x2, 0x200
 _RTM_NEWNEIGH, _RTM_DELNEIGH = 28, 29
 _NDA_DST, _NDA_LLADDR, _NUD_PERMANENT = 1, 2, 0x80
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_METRICS, _RTA_TABLE = 1, 4, 5, 6, 8, 15
+RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_METRICS, RTA_TABLE = 1, 4, 5, 6, 8, 15
 _RTAX_MTU, _RTAX_ADVMSS = 2, 8
 _RTNH_F_ONLINK, _RTPROT_STATIC, _RTN_UNICAST = 0x4, 4, 1
 _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RT_SCOPE_NOWHERE = 0, 253, 255
 _RT_TABLE_MAIN, _TABLES_IN_HEADER = 254, 256
-_AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
-_ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - a destination
+AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+_ANY: dict[int, str] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - a destination
 _POINT_TO_POINT = 31  # RFC 3021: a /31 has no broadcast address
 
 # Deprecated, or not usable (tentative, failed duplicate address detection); for IPv6 also temporary, a flag
@@ -42,7 +42,7 @@ _FLEETING = {socket.AF_INET: 0x20 | 0x40 | 0x08, socket.AF_INET6: 0x01 | 0x20 | 
 
 _IFADDR = struct.Struct("=BBBBI")  # family, prefixlen, flags, scope, index
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
-_RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
+RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 
 
 def change_address(operation: AddAddress | DeleteAddress) -> Request:
@@ -51,7 +51,7 @@ def change_address(operation: AddAddress | DeleteAddress) -> Request:
     own, prefix = interface.ip.packed, interface.network.prefixlen
     family = Family.of(operation.address)
     scope = operation.scope if isinstance(operation, AddAddress) else 0
-    body = _IFADDR.pack(_AF[family], prefix, 0, scope, operation.ifindex)
+    body = _IFADDR.pack(AF[family], prefix, 0, scope, operation.ifindex)
     body += attribute(_IFA_LOCAL, own) + attribute(_IFA_ADDRESS, own)
     if isinstance(operation, DeleteAddress):
         return Request(_RTM_DELADDR, 0, body)
@@ -66,7 +66,7 @@ def change_address(operation: AddAddress | DeleteAddress) -> Request:
 
 def change_neighbour(operation: AddNeighbour | DeleteNeighbour) -> Request:
     """Return the request that adds, replaces or deletes a neighbour."""
-    family = _AF[Family.of(operation.address)]
+    family = AF[Family.of(operation.address)]
     body = _NDMSG.pack(family, operation.ifindex, _NUD_PERMANENT, 0, 0)
     body += attribute(_NDA_DST, ipaddress.ip_address(operation.address).packed)
     if isinstance(operation, DeleteNeighbour):
@@ -103,24 +103,24 @@ def add_route(route: AddRoute) -> Request:
     body = _route(route, (_RTPROT_STATIC, scope, _RTN_UNICAST, flags))
     metrics = ((_RTAX_MTU, route.mtu), (_RTAX_ADVMSS, route.advmss))
     given = b"".join(number(kind, value) for kind, value in metrics if value is not None)
-    return Request(_RTM_NEWROUTE, CREATE | APPEND, body + (attribute(_RTA_METRICS, given) if given else b""))
+    return Request(RTM_NEWROUTE, CREATE | APPEND, body + (attribute(_RTA_METRICS, given) if given else b""))
 
 
 def delete_route(route: DeleteRoute) -> Request:
     """Return the request that deletes a route, of any origin and scope."""
-    return Request(_RTM_DELROUTE, 0, _route(route, (0, _RT_SCOPE_NOWHERE, 0, 0)))
+    return Request(RTM_DELROUTE, 0, _route(route, (0, _RT_SCOPE_NOWHERE, 0, 0)))
 
 
 def _route(route: AddRoute | DeleteRoute, end_of_header: tuple[int, int, int, int]) -> bytes:
     """Return header and key of a route; protocol, scope, type and flags are given."""
-    destination = ipaddress.ip_network(route.dst, strict=False)
+    network = ipaddress.ip_network(route.dst, strict=False)
     table = _RT_TABLE_MAIN if route.table is None else route.table
     in_header = table if table < _TABLES_IN_HEADER else 0
-    family, prefix = _AF[Family.of(route.dst)], destination.prefixlen
-    body = _RTMSG.pack(family, prefix, 0, 0, in_header, *end_of_header)
-    body += number(_RTA_TABLE, table) + number(_RTA_OIF, route.ifindex)
+    family, prefix = AF[Family.of(route.dst)], network.prefixlen
+    body = RTMSG.pack(family, prefix, 0, 0, in_header, *end_of_header)
+    body += number(RTA_TABLE, table) + number(_RTA_OIF, route.ifindex)
     if prefix:
-        body += attribute(_RTA_DST, destination.network_address.packed)
+        body += attribute(RTA_DST, network.network_address.packed)
     if route.gateway:
         body += attribute(_RTA_GATEWAY, ipaddress.ip_address(route.gateway).packed)
     if route.priority is not None:
@@ -130,25 +130,30 @@ def _route(route: AddRoute | DeleteRoute, end_of_header: tuple[int, int, int, in
 
 def query_routes(family: Family, table: int) -> Request:
     """Return the query of a family's routes in a table, 0 for every table."""
-    body = _RTMSG.pack(_AF[family], 0, 0, 0, 0, 0, 0, 0, 0)
-    return Request(_RTM_GETROUTE, 0, body + (number(_RTA_TABLE, table) if table else b""))
+    body = RTMSG.pack(AF[family], 0, 0, 0, 0, 0, 0, 0, 0)
+    return Request(_RTM_GETROUTE, 0, body + (number(RTA_TABLE, table) if table else b""))
+
+
+def destination(family: int, packed: bytes | None, length: int) -> str:
+    """Return a destination in CIDR form; that of a default route has no address in its message."""
+    return f"{socket.inet_ntop(family, packed) if packed else _ANY[family]}/{length}"
 
 
 def parse_route(frame: bytes) -> RouteEntry | None:
     """Read a route from a reply; None for one that is not unicast, or without a single device."""
-    family, length, _src, _tos, in_header, protocol, scope, kind, _flags = _RTMSG.unpack_from(
+    family, length, _src, _tos, in_header, protocol, scope, kind, _flags = RTMSG.unpack_from(
         frame, HEADER_BYTES
     )
-    found = read(frame, HEADER_BYTES + _RTMSG.size)
+    found = read(frame, HEADER_BYTES + RTMSG.size)
     if kind != _RTN_UNICAST or _RTA_OIF not in found:
         return None
     metrics = read(found.get(_RTA_METRICS, b""))
-    to, via = found.get(_RTA_DST), found.get(_RTA_GATEWAY)
+    via = found.get(_RTA_GATEWAY)
     return RouteEntry(
-        dst=f"{socket.inet_ntop(family, to) if to else _ANY[family]}/{length}",
+        dst=destination(family, found.get(RTA_DST), length),
         gateway=socket.inet_ntop(family, via) if via else "",
         oif=read_number(found[_RTA_OIF]),
-        table=read_number(found.get(_RTA_TABLE, b"")) or in_header,
+        table=read_number(found.get(RTA_TABLE, b"")) or in_header,
         priority=read_number(found.get(_RTA_PRIORITY, b"")),
         scope=scope,
         mtu=read_number(metrics.get(_RTAX_MTU, b"")),

@@ -93,40 +93,35 @@ class Rtnl:
 
     def links(self) -> list[Link]:
         """Return every link."""
-        try:
-            frames = self._socket.dump(link_messages.query_link("", 0))
-        except KernelError as error:
-            raise _reading_failed("list links", error) from error
+        frames = self._dump(link_messages.query_link("", 0), "list links")
         return [link_messages.parse_link(frame) for frame in frames]
 
     def addresses(self, index: int) -> list[str]:
         """Return the addresses of a link, in CIDR form."""
-        try:
-            frames = self._socket.dump(route_messages.query_addresses(index))
-        except KernelError as error:
-            raise _reading_failed("list addresses", error) from error
+        frames = self._dump(route_messages.query_addresses(index), "list addresses")
         return [route_messages.parse_address(frame) for frame in frames]
 
     def host_addresses(self) -> list[HostAddress]:
         """Return every address of the namespace."""
-        try:
-            frames = self._socket.dump(route_messages.query_addresses(0))
-        except KernelError as error:
-            raise _reading_failed("list addresses", error) from error
+        frames = self._dump(route_messages.query_addresses(0), "list addresses")
         return [route_messages.parse_host_address(frame) for frame in frames]
 
     def routes(self, families: Collection[Family] = _BOTH, table: int = 0) -> list[RouteEntry]:
         """Return the unicast routes of some families in a table; 0 for every table."""
         found: list[RouteEntry] = []
         for family in families:
-            try:
-                frames = self._socket.dump(route_messages.query_routes(family, table))
-            except KernelError as error:
-                if error.errno in _NO_TABLE:
-                    continue
-                raise _reading_failed("list routes", error) from error
+            frames = self._dump(route_messages.query_routes(family, table), "list routes", _NO_TABLE)
             found += [entry for entry in map(route_messages.parse_route, frames) if entry is not None]
         return found
+
+    def _dump(self, query: Request, what: str, absent: Collection[int] = ()) -> list[bytes]:
+        """Return the replies to a query; none if the kernel's errno says that the objects are absent."""
+        try:
+            return self._socket.dump(query)
+        except KernelError as error:
+            if error.errno in absent:
+                return []
+            raise _reading_failed(what, error) from error
 
     def default_routes(self, families: Collection[Family] = _BOTH) -> list[RouteEntry]:
         """Return the default routes of the main table, the best first."""
@@ -163,12 +158,7 @@ class Rtnl:
 
         found: list[TableRoute] = []
         for family in _BOTH:
-            try:
-                frames = self._socket.dump(route_messages.query_routes(family, table))
-            except KernelError as error:
-                if error.errno in _NO_TABLE:
-                    continue
-                raise _reading_failed(f"list table {table}", error) from error
+            frames = self._dump(route_messages.query_routes(family, table), f"list table {table}", _NO_TABLE)
             found += map(rule_messages.parse_table_route, frames)
         return found
 
@@ -178,12 +168,7 @@ class Rtnl:
 
         found: list[TableRule] = []
         for family in _BOTH:
-            try:
-                frames = self._socket.dump(rule_messages.query_rules(family))
-            except KernelError as error:
-                if error.errno in _NO_TABLE:
-                    continue
-                raise _reading_failed("list rules", error) from error
+            frames = self._dump(rule_messages.query_rules(family), "list rules", _NO_TABLE)
             found += map(rule_messages.parse_rule, frames)
         return found
 

@@ -1,4 +1,4 @@
-"""The context of a call: the means to warn, to emit events and to delegate."""
+"""The verbs of a plugin, and the context in which they run: the means to warn, emit events and delegate."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
@@ -43,3 +43,18 @@ class Context(NamedTuple):
     environ: Mapping[str, str]
     delegates: Loaders
     sandbox_fd: int | None = None
+
+
+def dispatch(commands: Commands, verb: str, call: Call, context: Context) -> None:
+    """Run a verb that has no result: DEL, CHECK, STATUS or GC."""
+    match verb:
+        case "DEL":
+            commands.delete(call, context)
+        case "CHECK":
+            commands.check(call, context)
+        case "STATUS":
+            commands.status(call, context)
+        case "GC":
+            commands.gc(call, context)
+        case _:  # cni_core.call has refused every other
+            raise AssertionError(verb)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cni_core import waiting
 from cni_core.call import Call
-from cni_core.context import Context
+from cni_core.context import Context, dispatch
 from cni_core.errors import CniError, DelegateError, DelegateFailed
 from cni_core.result import Result
 from cni_core.result_json import parse_result
@@ -68,17 +68,8 @@ def ipam_run(call: Call, context: Context, ipam_type: str, verb: Verb, timeout_s
     load = context.delegates.get(ipam_type)
     if load is None:
         _execute(call, context, ipam_type, verb, timeout_s)
-        return
-    builtin = load()
-    match verb:
-        case "DEL":
-            builtin.delete(call, context)
-        case "CHECK":
-            builtin.check(call, context)
-        case "STATUS":
-            builtin.status(call, context)
-        case "GC":
-            builtin.gc(call, context)
+    else:
+        dispatch(load(), verb, call, context)
 
 
 def find_plugin(path: tuple[str, ...], plugin_type: str) -> str:

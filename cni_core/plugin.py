@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from cni_core import run_directory, statefile, waiting
 from cni_core.call import Call, read_call
-from cni_core.context import Commands, Context, Loaders
+from cni_core.context import Commands, Context, Loaders, dispatch
 from cni_core.errors import CniError, IoFailure, TryAgainLater
 from cni_core.events import Finished, StageEnded
 from cni_core.lock import locked_while_needed
@@ -117,7 +117,7 @@ def _run(commands: Commands, call: Call, context: Context, edges: Edges) -> None
     if call.command == "ADD":
         _answer_add(commands, call, context, edges)
         return
-    _dispatch(commands, call, context)
+    dispatch(commands, call.command, call, context)
     with contextlib.suppress(OSError):  # the verb is done, even if nobody hears of it
         edges.answer(0, "")
 
@@ -140,20 +140,6 @@ def _undo_add(commands: Commands, call: Call, context: Context) -> None:
             commands.delete(call._replace(command="DEL"), context)
         except CniError as error:
             context.warn(f"undo: {error.msg}")
-
-
-def _dispatch(commands: Commands, call: Call, context: Context) -> None:
-    match call.command:
-        case "DEL":
-            commands.delete(call, context)
-        case "CHECK":
-            commands.check(call, context)
-        case "STATUS":
-            commands.status(call, context)
-        case "GC":
-            commands.gc(call, context)
-        case _:  # read_call has refused every other
-            raise AssertionError(call.command)
 
 
 def _fail(edges: Edges, error: CniError, call: Call | None) -> int:

@@ -85,25 +85,11 @@ def find_plugin(path: tuple[str, ...], plugin_type: str) -> str:
 
 
 def _execute(call: Call, context: Context, ipam_type: str, command: str, timeout_s: float) -> bytes:
+    """Run an IPAM plugin and return its output, or raise its error."""
     import subprocess
 
     what = f"run IPAM plugin {ipam_type} {command}"
-    executable = find_plugin(call.path, ipam_type)
-    stdin = _in_memory(json.dumps(dict(call.conf)).encode())
-    try:
-        process = subprocess.Popen(
-            [executable],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**context.environ, **_identity(call), "CNI_COMMAND": command},
-            start_new_session=True,  # so that its own children are killed with it at the deadline
-        )
-    except OSError as error:
-        raise DelegateFailed(f"{what}: {executable}: {error.strerror}") from error
-    finally:
-        os.close(stdin)
-    with process:
+    with _start(call, context, ipam_type, command, what) as process:
         try:
             with waiting.aside():
                 output, complaints = _communicate(process, timeout_s)
@@ -119,6 +105,26 @@ def _execute(call: Call, context: Context, ipam_type: str, command: str, timeout
             context.warn(text)
         return output
     raise _delegate_error(what, process.returncode, output, text)
+
+
+def _start(call: Call, context: Context, ipam_type: str, command: str, what: str) -> "Popen[bytes]":
+    import subprocess
+
+    executable = find_plugin(call.path, ipam_type)
+    stdin = _in_memory(json.dumps(dict(call.conf)).encode())
+    try:
+        return subprocess.Popen(
+            [executable],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**context.environ, **_identity(call), "CNI_COMMAND": command},
+            start_new_session=True,  # so that its own children are killed with it at the deadline
+        )
+    except OSError as error:
+        raise DelegateFailed(f"{what}: {executable}: {error.strerror}") from error
+    finally:
+        os.close(stdin)
 
 
 def _identity(call: Call) -> dict[str, str]:

@@ -81,48 +81,76 @@ class Schema(TypedDict, total=False):
 
 
 def parse(call: Call, warn: Callable[[str], None]) -> Attachment:
-    """Return the attachment that a configuration describes, or raise InvalidConfig with every problem."""
+    """Return the attachment that a configuration describes.
+
+    Raises InvalidConfig with every problem, UnsupportedField for a value that its driver or mode cannot have.
+    """
     conf = load(Schema, call.conf, "", warn)
     problems = _number_problems(conf)
     claim = _claim(conf, problems)
     parent = _parent(conf, call, claim.driver, problems)
     mac = _mac(conf, call, problems)
-    source_macs = tuple(text.lower() for text in conf.get("macAddresses", ()))
-    problems += [f"macAddresses {m}: not a MAC address" for m in source_macs if not _MAC.fullmatch(m)]
-    if len(source_macs) > _SOURCE_MACS_MOST:
-        problems.append(f"macAddresses: {len(source_macs)}, must be at most {_SOURCE_MACS_MOST}")
-    if source_macs and claim.mode != "source":
-        problems.append("macAddresses: only for mode source")
-    ipam = conf.get("ipam", {})
-    if not isinstance(ipam.get("type", ""), str):
-        problems.append(f"ipam.type {ipam['type']!r}: not a plugin's name")
-    if not ipam.get("type") and call.cni_version in ONE_PER_FAMILY:
-        problems.append("ipam: needed before cniVersion 0.3.0, whose results always hold an address")
+    problems += _source_mac_problems(conf, claim)
+    problems += _ipam_problems(conf, call)
     problems += _host_access_problems(conf)
     problems += _export_problems(conf, claim, parent)
     if problems:
         raise InvalidConfig.of(problems)
-    if conf.get("hostAccess", False):
-        _check_host_access(claim)
-    if mac and claim.driver == "ipvlan":
-        raise UnsupportedField(f"mac {mac}: an ipvlan always has the MAC address of its parent")
+    _check_supported(conf, claim, mac)
     return Attachment(
         network=call.network,
         parent=parent,
         claim=claim,
         mtu=conf.get("mtu", 0),
         mac=mac,
-        source_macs=source_macs,
+        source_macs=_source_macs(conf),
         queue_length=conf.get("bcqueuelen", 0),
         link_in_container=conf.get("linkInContainer", False),
         announce=conf.get("announce", _ANNOUNCEMENTS),
         accept_ra=conf.get("acceptRA", False),
-        ipam=_ipam(ipam, conf.get("ipamTimeout", IPAM_TIMEOUT_S)),
+        ipam=_ipam(conf.get("ipam", {}), conf.get("ipamTimeout", IPAM_TIMEOUT_S)),
         dns=parse_dns(conf["dns"]) if "dns" in conf else None,
         host_access=conf.get("hostAccess", False),
         host_routes=tuple(str(ip_network(text)) for text in conf.get("hostRoutes", ())),
         export=_export(conf),
     )
+
+
+def _source_macs(conf: Schema) -> tuple[str, ...]:
+    return tuple(text.lower() for text in conf.get("macAddresses", ()))
+
+
+def _source_mac_problems(conf: Schema, claim: Claim) -> list[str]:
+    """Return the problems of macAddresses."""
+    macs = _source_macs(conf)
+    found = [f"macAddresses {mac}: not a MAC address" for mac in macs if not _MAC.fullmatch(mac)]
+    if len(macs) > _SOURCE_MACS_MOST:
+        found.append(f"macAddresses: {len(macs)}, must be at most {_SOURCE_MACS_MOST}")
+    if macs and claim.mode != "source":
+        found.append("macAddresses: only for mode source")
+    return found
+
+
+def _ipam_problems(conf: Schema, call: Call) -> list[str]:
+    """Return the problems of ipam that concern the main plugin."""
+    ipam_type = conf.get("ipam", {}).get("type", "")
+    if not isinstance(ipam_type, str):
+        return [f"ipam.type {ipam_type!r}: not a plugin's name"]
+    if not ipam_type and call.cni_version in ONE_PER_FAMILY:
+        return ["ipam: needed before cniVersion 0.3.0, whose results always hold an address"]
+    return []
+
+
+def _check_supported(conf: Schema, claim: Claim, mac: str) -> None:
+    """Raise UnsupportedField for a valid value that cannot work with this driver and mode."""
+    if conf.get("hostAccess", False):
+        from cni_vlan import host_access  # few networks need it, and an import slows every start
+
+        reason = host_access.impossible(claim)
+        if reason:
+            raise UnsupportedField(f"hostAccess: {reason}")
+    if mac and claim.driver == "ipvlan":
+        raise UnsupportedField(f"mac {mac}: an ipvlan always has the MAC address of its parent")
 
 
 def _export(conf: Schema) -> Export | None:
@@ -151,15 +179,6 @@ def _export_problems(conf: Schema, claim: Claim, parent: Parent) -> list[str]:
     if table not in EXPORT_TABLES:
         found.append(f"exportTable {table}: must be 1 to 252, which routing daemons can read")
     return found
-
-
-def _check_host_access(claim: Claim) -> None:
-    """Raise UnsupportedField for a mode whose pods cannot reach their host."""
-    from cni_vlan import host_access  # few networks need it, and an import slows every start
-
-    reason = host_access.impossible(claim)
-    if reason:
-        raise UnsupportedField(f"hostAccess: {reason}")
 
 
 def _host_access_problems(conf: Schema) -> list[str]:

@@ -22,18 +22,17 @@ if TYPE_CHECKING:
 
 _OUTPUT_SHOWN = 300
 _LOOK_EVERY_S = 0.5  # to check that the caller still waits
-_ON_THE_LINK = frozenset({"dhcp"})
+_RELEASING_OVER_LINK = frozenset({"dhcp"})
 
 Verb = Literal["DEL", "CHECK", "STATUS", "GC"]
 
 
-def speaks_on_the_link(ipam_type: str) -> bool:
-    """Return whether a plugin tells its server over the pod's own link that an address is free again.
+def needs_link_to_release(ipam_type: str) -> bool:
+    """Return whether a plugin releases an address over the pod's own link, which then has to exist still.
 
-    Only with the link still there can it do so. Of others the link goes first: nobody else may get an address
-    that still is on one.
+    For other plugins the link is deleted first: no other pod may get an address that a link still has.
     """
-    return ipam_type in _ON_THE_LINK
+    return ipam_type in _RELEASING_OVER_LINK
 
 
 def ipam_add(call: Call, context: Context, ipam_type: str, timeout_s: float) -> Result:

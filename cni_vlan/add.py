@@ -38,27 +38,12 @@ def add(call: Call, context: Context) -> Result:
         context.emit(stage_ended("link"))
         ipam = _addresses(attachment, call, context, previous, undo)
         context.emit(stage_ended("lease"))
-        if attachment.ipam is None or not delegate.speaks_on_the_link(attachment.ipam.type):
+        if attachment.ipam is None or not delegate.needs_link_to_release(attachment.ipam.type):
             undo.push(lambda: _delete_link(world.inside, child))  # before its addresses are released
         result = _configure(attachment, child, world, ipam)
-        if attachment.host_access:
-            from cni_vlan import shim
-
-            shim.open_pod(world.host.rtnl, world.inside, attachment, child, result)
         context.emit(stage_ended("configure"))
         answer = plan.complete(attachment, child, call.netns, result, previous)
-        record = _completed(record, attachment, ipam, answer)
-        if not attachment.link_in_container:
-            world.host.ledger.complete(record)
-        if record.table:
-            from cni_vlan import exporter
-
-            undo.push(lambda: exporter.withdraw(world.host.rtnl, world.host.ledger, record))
-            exporter.publish(world.host.rtnl, record)
-        if attachment.host_access:  # after the record has the addresses, by which a DEL finds the routes
-            from cni_vlan import shim
-
-            shim.open_host(world.host.rtnl, attachment, child, result, undo)
+        _publish(_completed(record, attachment, ipam, answer), attachment, child, result, world, undo)
     addresses = tuple(ip.address for ip in result.ips)
     announce = 0 if attachment.layer3 else attachment.announce
     context.emit(Attached(call.key, call.network, child.mac, addresses, announce))
@@ -150,8 +135,31 @@ def _addresses(
 
 
 def _configure(attachment: Attachment, child: Link, world: World, ipam: Result) -> Result:
+    """Set up addresses and routes in the sandbox; return them as a result without interfaces."""
     families = plan.yielding_families(attachment, ipam)
     taken = {Family.of(route.dst) for route in world.inside.default_routes(families)}
     configured = plan.configure(attachment, child, ipam, taken)
     world.inside.apply(configured.operations)
+    if attachment.host_access:
+        from cni_vlan import shim
+
+        shim.open_pod(world.host.rtnl, world.inside, attachment, child, configured.result)
     return configured.result
+
+
+def _publish(
+    record: AttachmentRecord, attachment: Attachment, child: Link, result: Result, world: World, undo: Undo
+) -> None:
+    """Record the pod's addresses, by which a DEL finds the host's routes to them; then add these routes."""
+    host = world.host
+    if not attachment.link_in_container:
+        host.ledger.complete(record)
+    if record.table:
+        from cni_vlan import exporter
+
+        undo.push(lambda: exporter.withdraw(host.rtnl, host.ledger, record))
+        exporter.publish(host.rtnl, record)
+    if attachment.host_access:
+        from cni_vlan import shim
+
+        shim.open_host(host.rtnl, attachment, child, result, undo)

@@ -24,41 +24,47 @@ _RECORDED = ("ipam", "ipamTimeout", "cniVersion")
 def delete(call: Call, context: Context) -> None:
     """Detach: link, then lease, then parent; a failed step does not stop the next one.
 
-    A lease that is given back over the link goes before it. The record of the attachment decides, not the
+    A lease that is released over the link goes first. The record of the attachment decides, not the
     configuration, which may have changed since ADD.
     """
     ledger = Ledger()
     failures = Failures()
     entry: IndexEntry | None = None
-    with failures.gathered():  # a record that cannot be read stays; what the configuration tells is done
+    with failures.gathered():  # a record that cannot be read stays; the configuration decides the rest
         entry = ledger.find(call.network, call.key)
         if entry is None:
             call = _by_its_former_name(call, ledger)
             entry = ledger.find(call.network, call.key)
     recorded = _as_recorded(call, entry.record if entry else None)
-
-    def link() -> None:
-        with failures.gathered():
-            _delete_child(call, context)
-        context.emit(stage_ended("link"))
-
-    def lease() -> None:
-        with failures.gathered():
-            _close_host(entry)
-        with failures.gathered():
-            _withdraw(entry)
-        with failures.gathered():
-            _release_addresses(recorded, context)
-        context.emit(stage_ended("lease"))
-
-    for step in (lease, link) if delegate.speaks_on_the_link(_ipam_type(recorded)) else (link, lease):
-        step()
+    needs_link = delegate.needs_link_to_release(_ipam_type(recorded))
+    if needs_link:
+        _release_lease(entry, recorded, context, failures)
+    with failures.gathered():
+        _delete_child(call, context)
+    context.emit(stage_ended("link"))
+    if not needs_link:
+        _release_lease(entry, recorded, context, failures)
     if entry is not None and not failures.is_temporary:  # else the next DEL needs the record
         with failures.gathered(), open_rtnl() as rtnl:
             parent.release(Host(rtnl, ledger), entry.record or _bare(call, entry))
     context.emit(stage_ended("parent"))
     failures.raise_first()
     context.emit(Detached(call.key, call.network))
+
+
+def _release_lease(entry: IndexEntry | None, recorded: Call, context: Context, failures: Failures) -> None:
+    """Release the addresses of an attachment, after the routes to them."""
+    _remove_routes(entry, failures)
+    with failures.gathered():
+        _release_addresses(recorded, context)
+    context.emit(stage_ended("lease"))
+
+
+def _remove_routes(entry: IndexEntry | None, failures: Failures) -> None:
+    with failures.gathered():
+        _close_host(entry)
+    with failures.gathered():
+        _withdraw(entry)
 
 
 def _by_its_former_name(call: Call, ledger: Ledger) -> Call:
@@ -96,7 +102,7 @@ def _as_recorded(call: Call, record: AttachmentRecord | None) -> Call:
 
 
 def _close_host(entry: IndexEntry | None) -> None:
-    """Remove the host's routes to the pod, before another pod has its addresses."""
+    """Remove the host's routes to the pod, before another pod can get its addresses."""
     if entry is not None and entry.record is not None and entry.record.shim:
         from cni_vlan import shim
 
@@ -105,7 +111,7 @@ def _close_host(entry: IndexEntry | None) -> None:
 
 
 def _withdraw(entry: IndexEntry | None) -> None:
-    """Remove the routes that the fabric has learnt for the pod alone, before another node has its address."""
+    """Remove the exported routes of the pod alone, before another node can get its address."""
     if entry is not None and entry.record is not None and entry.record.table:
         from cni_vlan import exporter
 
@@ -205,10 +211,7 @@ def _collect(host: Host, call: Call, context: Context, failures: Failures) -> No
     if entry is None:
         return
     record = entry.record
-    with failures.gathered():
-        _close_host(entry)
-    with failures.gathered():
-        _withdraw(entry)
+    _remove_routes(entry, failures)
     if record is not None and record.conf and record.conf.get("ipam") != lasting_conf(call.conf).get("ipam"):
         lease = Failures()
         with lease.gathered():

@@ -15,7 +15,7 @@ from cni_net.rtnl import NameTaken, Rtnl
 from cni_vlan import guards
 from cni_vlan.attachment import Attachment
 from cni_vlan.ledger import Ledger
-from cni_vlan.parent_decision import Action, Seen, Step, base_mtu, close, decide
+from cni_vlan.parent_decision import Action, Seen, Step, base_link, close, decide
 from cni_vlan.parent_locks import Locks
 from cni_vlan.parents import Existing, Isolated, Parent, Vlan, levels
 from cni_vlan.records import CREATING, FOUND, OURS, AttachmentRecord, ParentRecord
@@ -34,10 +34,7 @@ def take(host: Host, attachment: Attachment, record: AttachmentRecord) -> Link:
     Raises UplinkMissing, UplinkDown, ParentConflict or InvalidConfig before anything is changed.
     """
     ledger, wanted = host.ledger, attachment.parent
-    before = ledger.find(record.network, record.key)
-    if before is not None and before.record is not None:
-        what = f"attach {record.key.text} to network {record.network}"
-        raise DuplicateAttachment(f"{what}: it is attached already, on {before.parent}")
+    _check_not_attached(ledger, record)
     with ledger.locks() as held:
         held.hold(wanted.name)
         with waiting.unwatched():  # the rest is quick, and must not stop half-way
@@ -45,25 +42,38 @@ def take(host: Host, attachment: Attachment, record: AttachmentRecord) -> Link:
                 if isinstance(level, Vlan):
                     held.hold(level.name)
             try:
-                seen = _observe(host, wanted)
-                record_before = seen[wanted.name].record
-                _check_sharing(ledger, attachment, record_before)
-                steps = decide(wanted, seen, attachment.network)
-                base = base_mtu(steps)
-                if base is not None:
-                    guards.check_mtu(attachment, base)
-                ledger.enter_index(record.key, record.network, wanted.name)
-                link = _act(host, attachment, steps, record_before)
-                ledger.enter(record)
-                if record.shim:
-                    from cni_vlan import shim  # few networks need it, and an import slows every start
-
-                    shim.take(host.rtnl, ledger, attachment, link)
+                return _take(host, attachment, record)
             except BaseException:
                 with contextlib.suppress(CniError):  # the first error counts, and the DEL tries again
                     _leave(host, held, record)
                 raise
-            return link
+
+
+def _check_not_attached(ledger: Ledger, record: AttachmentRecord) -> None:
+    before = ledger.find(record.network, record.key)
+    if before is not None and before.record is not None:
+        what = f"attach {record.key.text} to network {record.network}"
+        raise DuplicateAttachment(f"{what}: it is attached already, on {before.parent}")
+
+
+def _take(host: Host, attachment: Attachment, record: AttachmentRecord) -> Link:
+    """Observe the chain of links, decide and act, under the locks of all levels that may be created."""
+    ledger, wanted = host.ledger, attachment.parent
+    seen = _observe(host, wanted)
+    record_before = seen[wanted.name].record
+    _check_sharing(ledger, attachment, record_before)
+    steps = decide(wanted, seen, attachment.network)
+    base = base_link(steps)
+    if base is not None:
+        guards.check_mtu(attachment, base)
+    ledger.enter_index(record.key, record.network, wanted.name)
+    link = _act(host, attachment, steps, record_before)
+    ledger.enter(record)
+    if record.shim:
+        from cni_vlan import shim  # few networks need it, and an import slows every start
+
+        shim.take(host.rtnl, ledger, attachment, link)
+    return link
 
 
 def _observe(host: Host, wanted: Parent) -> dict[str, Seen]:

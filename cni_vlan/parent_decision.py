@@ -106,7 +106,7 @@ def _check_existing(parent: Existing, wanted: Parent, link: Link | None, network
     guards.check_up(link, network)
 
 
-def base_mtu(steps: Sequence[Step]) -> Link | None:
+def base_link(steps: Sequence[Step]) -> Link | None:
     """Return the link whose MTU bounds that of a pod: the parent, or the link it will be created on."""
     return next((step.link for step in reversed(steps) if step.link is not None), None)
 

@@ -9,7 +9,7 @@ from cni_net.observed import Link
 from cni_net.operations import CreateVlan
 from cni_vlan import guards
 from cni_vlan.attachment import Attachment, Claim
-from cni_vlan.parent_decision import Action, Closing, Seen, base_mtu, close, decide, rebuild
+from cni_vlan.parent_decision import Action, Closing, Seen, base_link, close, decide, rebuild
 from cni_vlan.parents import (
     Existing,
     Isolated,
@@ -129,7 +129,7 @@ def test_a_decision_changes_nothing_twice() -> None:
     [((PLAIN,), "eth0"), ((PLAIN, OUR_VLAN), "eth0.10"), ((PLAIN, OUR_VLAN, INNER), "eth0.10.20")],
 )
 def test_the_mtu_is_bounded_by_the_highest_link_that_is_there(links: tuple[Link, ...], base: str) -> None:
-    found = base_mtu(decide(NESTED, seen(Case(NESTED, links, [])), "lan"))
+    found = base_link(decide(NESTED, seen(Case(NESTED, links, [])), "lan"))
 
     assert found is not None
     assert found.name == base

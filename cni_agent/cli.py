@@ -19,7 +19,7 @@ from cni_agent.log import Log
 from cni_agent.memory import share_one_arena
 from cni_agent.metrics import Metrics
 from cni_agent.preload import preloaded
-from cni_agent.server import Done, Server
+from cni_agent.server import Server
 from cni_agent.tasks import running
 from cni_core.errors import CniError
 from cni_core.run_directory import AGENT_SOCKET, METRICS_SOCKET
@@ -48,12 +48,13 @@ def tool() -> None:
 )
 @click.option(
     "--metrics",
+    "metrics_at",
     default=METRICS_SOCKET,
     show_default=True,
     help="Socket for metrics, or a port of the loopback address.",
 )
 @click.option("--proc-sys", default="/proc/sys", show_default=True, help="A writable mount of /proc/sys.")
-@click.option("--log/--no-log", default=True, help="Write a line of JSON per verb to stderr.")
+@click.option("--log/--no-log", "logs_verbs", default=True, help="Write a line of JSON per verb to stderr.")
 @click.option(
     "--node", default="", envvar="NODE_NAME", help="Name of this node in a cluster [default: the host name]."
 )
@@ -72,7 +73,7 @@ def tool() -> None:
     help="Seconds from the proof of a node's death until its blocks are taken.",
 )
 def serve_command(  # noqa: PLR0913 - an option each
-    path: str, metrics: str, proc_sys: str, node: str, contact: float, grace: float, *, log: bool
+    path: str, metrics_at: str, proc_sys: str, node: str, contact: float, grace: float, *, logs_verbs: bool
 ) -> None:
     """Serve invocations until SIGTERM, then finish those under way."""
     share_one_arena()
@@ -84,21 +85,15 @@ def serve_command(  # noqa: PLR0913 - an option each
     stopping = _on_signals()
     activated = systemd.activated_socket()
     listener = Listener(activated) if activated else listen(path)
-    figures = Metrics()
-    journal = Log(sys.stderr.fileno())
-
-    def tell(done: Done) -> None:
-        figures.observe(done)
-        if log:
-            journal.write(done)
-
-    claimer = Claimer(journal.complain, contact_s=contact, grace_s=grace)
-    figures.registry.register(ClusterMetrics(claimer))
-    server = Server(listener, loaders, tell, journal.complain, claimer.wake)
+    log, metrics = Log(sys.stderr.fileno()), Metrics()
+    claimer = Claimer(log.complain, contact_s=contact, grace_s=grace)
+    metrics.registry.register(ClusterMetrics(claimer))
+    subscribers = (metrics.observe, log.write) if logs_verbs else (metrics.observe,)
+    server = Server(listener, loaders, subscribers, log.complain, claimer.wake)
     with (
-        figures.served(metrics, listener.path),
+        metrics.served(metrics_at, listener.path),
         running("claims", claimer),
-        running("routes", Exporting(journal.complain)),
+        running("routes", Exporting(log.complain)),
     ):
         gc.collect()
         gc.freeze()  # loaded objects stay: collections need not look at them

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from cni_agent.server import Done
+from cni_agent.server import Report
 
 _LINE_MOST = select.PIPE_BUF  # a writable pipe has room for this many bytes
 
@@ -23,19 +23,19 @@ class Log:
         self._left_out = 0
         self._guard = threading.Lock()
 
-    def write(self, done: Done) -> None:
+    def write(self, report: Report) -> None:
         """Write the line of one verb."""
-        environ = done.environ
+        environ = report.environ
         line = {
             "time": _now(),
-            "plugin": done.plugin,
+            "plugin": report.plugin,
             "verb": environ.get("CNI_COMMAND", ""),
-            "network": done.network,
+            "network": report.network,
             "container": environ.get("CNI_CONTAINERID", ""),
             "interface": environ.get("CNI_IFNAME", ""),
-            "code": done.code,
-            "ms": round(done.seconds * 1e3, 2),
-            "stages": {stage: round(seconds * 1e3, 2) for stage, seconds in done.stages},
+            "code": report.code,
+            "ms": round(report.seconds * 1e3, 2),
+            "stages": {stage: round(seconds * 1e3, 2) for stage, seconds in report.stages},
         }
         self._write(line)
 

@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from typing_extensions import override
 
 from cni_agent import health
-from cni_agent.server import Done
+from cni_agent.server import Report
 from cni_ipam import inventory
 from cni_ipam.place import DATA_DIR
 from cni_net.rtnl import open_rtnl
@@ -55,13 +55,13 @@ class Metrics:
         )
         self.registry.register(_State(data_dir))
 
-    def observe(self, done: Done) -> None:
+    def observe(self, report: Report) -> None:
         """Count one invocation."""
-        given = done.environ.get("CNI_COMMAND", "")
+        given = report.environ.get("CNI_COMMAND", "")
         verb = given if given in _VERBS else "other"  # a caller can invent verbs, and labels, without end
-        self._verbs.labels(done.plugin, verb, str(done.code)).inc()
-        self._seconds.labels(done.plugin, verb).observe(done.seconds)
-        for stage, seconds in done.stages:
+        self._verbs.labels(report.plugin, verb, str(report.code)).inc()
+        self._seconds.labels(report.plugin, verb).observe(report.seconds)
+        for stage, seconds in report.stages:
             self._stages.labels(verb, stage).observe(seconds)
 
     @contextlib.contextmanager

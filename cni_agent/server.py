@@ -25,7 +25,7 @@ from cni_core.context import Context, Loaders
 from cni_core.document import section
 from cni_core.errors import CniError
 from cni_core.events import Finished, StageEnded
-from cni_core.plugin import Edges
+from cni_core.plugin import ProcessIO
 from cni_core.waiting import Waits
 from cni_vlan import announcer
 
@@ -39,7 +39,7 @@ _DRAIN_MS = 50
 _NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-class Done(NamedTuple):
+class Report(NamedTuple):
     """The report of one invocation. Times in seconds; `stages` in the order in which they ended."""
 
     plugin: str
@@ -51,13 +51,17 @@ class Done(NamedTuple):
 
 
 class Server:
-    """The agent behind one listening socket; `changed` is called after a verb on a cluster's pool."""
+    """The agent behind one listening socket.
+
+    `subscribers` take the report of each invocation, `complain` takes a fault of the installation. `changed`
+    is called after a verb on a cluster's pool.
+    """
 
     def __init__(
         self,
         listener: Listener,
         loaders: Loaders,
-        tell: Callable[[Done], None],
+        subscribers: Sequence[Callable[[Report], None]],
         complain: Callable[[str], None],
         changed: Callable[[], None],
     ) -> None:
@@ -65,7 +69,7 @@ class Server:
         self._complain = complain
         self._listener = listener
         self._loaders = loaders
-        self._tell = tell
+        self._subscribers = subscribers
         self._namespace = _own_namespace()
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._stopping = threading.Event()
@@ -192,26 +196,31 @@ class Server:
             with turn.aside():
                 protocol.deliver(connection, request.version, status, text, "".join(err), self._workers.aside)
 
-        def hear(event: object, call: Call | None, context: Context) -> None:
-            announcer.hear(event, call, context, self._announcing.give)
+        def on_event(event: object, call: Call | None, context: Context) -> None:
+            announcer.on_event(event, call, context, self._announcing.give)
             match event:
                 case StageEnded():
                     stages.append(event)
                 case Finished(network, code):
-                    seconds = answered[0] - started
-                    spans = _spans(started, stages)
-                    if call is not None and section(call.conf, "ipam", "cluster"):
-                        self._changed()
-                    self._tell(Done(request.plugin, request.environ, network, code, seconds, spans))
+                    seconds, spans = answered[0] - started, _spans(started, stages)
+                    self._publish(
+                        Report(request.plugin, request.environ, network, code, seconds, spans), call
+                    )
                 case _:
                     pass
 
         waits = Waits(self._aside, lambda: _gone(connection, request))
-        edges = Edges(
-            request.environ, lambda: request.stdin, answer, err.append, hear, request.netns_fd, waits
+        io = ProcessIO(
+            request.environ, lambda: request.stdin, answer, err.append, on_event, request.netns_fd, waits
         )
         delegates = {name: load for name, load in self._loaders.items() if name != request.plugin}
-        plugin.run(request.plugin, self._loaders[request.plugin], edges, delegates)
+        plugin.run(request.plugin, self._loaders[request.plugin], io, delegates)
+
+    def _publish(self, report: Report, call: Call | None) -> None:
+        if call is not None and section(call.conf, "ipam", "cluster"):
+            self._changed()
+        for subscriber in self._subscribers:
+            subscriber(report)
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:

@@ -31,15 +31,15 @@ def agree() -> None:
     settle(_agreed() or _kernels())
 
 
-def settle(told: str) -> bool:
+def settle(sent: str) -> bool:
     """Adopt the id that a process on the host sent; return False if another one is agreed on here.
 
     A launcher of the first protocol sends none (""): then one has to be agreed on already.
     """
     global _known  # noqa: PLW0603 - a fact of the process
     if _known is None:
-        _known = _agreed() or (_agree_on(told) if _ID.fullmatch(told) else None)
-    return _known is not None and told in {_known, ""}
+        _known = _agreed() or (_agree_on(sent) if _ID.fullmatch(sent) else None)
+    return _known is not None and sent in {_known, ""}
 
 
 def _agreed() -> str:

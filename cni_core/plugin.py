@@ -24,71 +24,72 @@ from cni_core.waiting import Waits
 _LOCKS_S = 80.0  # for all locks of a call; the launcher waits 100
 
 
-class Edges(NamedTuple):
-    """The inputs and outputs of a process.
+class ProcessIO(NamedTuple):
+    """The inputs and outputs of a process, and its way of waiting.
 
     `answer` takes the exit status and the text for stdout, once, and raises OSError if nobody received them.
-    `hear` takes each event of the verb, after its answer was delivered.
+    `on_event` takes each event of the verb, after its answer was delivered. `attachments` is the directory of
+    the locks that keep ADD and DEL of one attachment apart.
     """
 
     environ: Mapping[str, str]
     read_stdin: Callable[[], bytes]
     answer: Callable[[int, str], object]
     write_stderr: Callable[[str], object]
-    hear: Callable[[object, Call | None, Context], object] = lambda _event, _call, _context: None
+    on_event: Callable[[object, Call | None, Context], object] = lambda _event, _call, _context: None
     sandbox_fd: int | None = None
     waits: Waits = Waits()
     attachments: str = run_directory.ATTACHMENT_LOCKS
 
 
-def run(name: str, load: Callable[[], Commands], edges: Edges, delegates: Loaders) -> int:
+def run(name: str, load: Callable[[], Commands], io: ProcessIO, delegates: Loaders) -> int:
     """Run one verb, answer, and return the exit status; never raises."""
-    command = edges.environ.get("CNI_COMMAND")
+    command = io.environ.get("CNI_COMMAND")
     if not command:
         versions = ", ".join(SUPPORTED)
-        edges.write_stderr(
+        io.write_stderr(
             f"{name}: a CNI plugin; CNI protocol versions supported: {versions}\n"
             f"{name} --help shows the tool for operators\n"
         )
         with contextlib.suppress(OSError):
-            edges.answer(0, "")
+            io.answer(0, "")
         return 0
     if command == "VERSION":
-        return answer(edges, 0, {"cniVersion": LATEST, "supportedVersions": list(SUPPORTED)})
-    return _run_verb(name, load, edges, delegates)
+        return answer(io, 0, {"cniVersion": LATEST, "supportedVersions": list(SUPPORTED)})
+    return _run_verb(name, load, io, delegates)
 
 
-def _run_verb(name: str, load: Callable[[], Commands], edges: Edges, delegates: Loaders) -> int:
+def _run_verb(name: str, load: Callable[[], Commands], io: ProcessIO, delegates: Loaders) -> int:
     events: list[object] = []
     context = Context(
-        lambda text: _warn(edges, name, text),
+        lambda text: _warn(io, name, text),
         events.append,
-        edges.environ,
+        io.environ,
         delegates,
-        edges.sandbox_fd,
+        io.sandbox_fd,
     )
     call: Call | None = None
     try:
-        with waiting.by(edges.waits._replace(until=time.monotonic() + _LOCKS_S)):
-            call = read_call(edges.environ, edges.read_stdin)
-            with _alone(name, call, edges.attachments):
-                _run(load(), call, context, edges)
+        with waiting.by(io.waits._replace(until=time.monotonic() + _LOCKS_S)):
+            call = read_call(io.environ, io.read_stdin)
+            with _alone(name, call, io.attachments):
+                _run(load(), call, context, io)
         code = 0
     except CniError as error:
-        code = _fail(edges, error, call)
+        code = _fail(io, error, call)
     except Exception as error:  # noqa: BLE001 - the one place that reports bugs
         import traceback
 
-        edges.write_stderr(traceback.format_exc())
-        code = _fail(edges, CniError(f"{type(error).__name__}: {error}"), call)
+        io.write_stderr(traceback.format_exc())
+        code = _fail(io, CniError(f"{type(error).__name__}: {error}"), call)
     if code:
         events[:] = [event for event in events if isinstance(event, StageEnded)]  # the rest was undone
     # Not while the attachment is locked: a process forked by a listener would hold the lock.
     for event in (*events, Finished(call.network if call else "", code)):
         try:
-            edges.hear(event, call, context)
+            io.on_event(event, call, context)
         except Exception as error:  # noqa: BLE001 - the answer is out: a listener cannot change it
-            _warn(edges, name, f"{type(error).__name__}: {error}")
+            _warn(io, name, f"{type(error).__name__}: {error}")
     return int(code != 0)
 
 
@@ -113,20 +114,20 @@ def _alone(name: str, call: Call, directory: str) -> Iterator[None]:
         yield
 
 
-def _run(commands: Commands, call: Call, context: Context, edges: Edges) -> None:
+def _run(commands: Commands, call: Call, context: Context, io: ProcessIO) -> None:
     if call.command == "ADD":
-        _answer_add(commands, call, context, edges)
+        _answer_add(commands, call, context, io)
         return
     dispatch(commands, call.command, call, context)
     with contextlib.suppress(OSError):  # the verb is done, even if nobody hears of it
-        edges.answer(0, "")
+        io.answer(0, "")
 
 
-def _answer_add(commands: Commands, call: Call, context: Context, edges: Edges) -> None:
+def _answer_add(commands: Commands, call: Call, context: Context, io: ProcessIO) -> None:
     """Attach and answer; undo the attachment if the answer reaches nobody."""
     result = commands.add(call, context)
     try:
-        edges.answer(0, _text(render_result(result, call.cni_version)))
+        io.answer(0, _text(render_result(result, call.cni_version)))
     except BaseException as error:  # the runtime was killed, or this process
         _undo_add(commands, call, context)
         if isinstance(error, OSError):
@@ -142,16 +143,16 @@ def _undo_add(commands: Commands, call: Call, context: Context) -> None:
             context.warn(f"undo: {error.msg}")
 
 
-def _fail(edges: Edges, error: CniError, call: Call | None) -> int:
+def _fail(io: ProcessIO, error: CniError, call: Call | None) -> int:
     """Answer with an error; return its code."""
-    answer(edges, 1, error.to_json(call.cni_version if call else LATEST))
+    answer(io, 1, error.to_json(call.cni_version if call else LATEST))
     return error.code
 
 
-def answer(edges: Edges, status: int, document: dict[str, Any]) -> int:
+def answer(io: ProcessIO, status: int, document: dict[str, Any]) -> int:
     """Send an answer that needs no undo if it reaches nobody."""
     with contextlib.suppress(OSError):
-        edges.answer(status, _text(document))
+        io.answer(status, _text(document))
     return status
 
 
@@ -159,5 +160,5 @@ def _text(document: dict[str, Any]) -> str:
     return json.dumps(document) + "\n"
 
 
-def _warn(edges: Edges, name: str, text: str) -> None:
-    edges.write_stderr(f"{name}: {text}\n")
+def _warn(io: ProcessIO, name: str, text: str) -> None:
+    io.write_stderr(f"{name}: {text}\n")

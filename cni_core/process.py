@@ -11,7 +11,7 @@ from cni_core import boot
 from cni_core.call import Call
 from cni_core.context import Commands, Context, Loaders
 from cni_core.errors import IoFailure, TryAgainLater
-from cni_core.plugin import Edges, answer, run
+from cni_core.plugin import ProcessIO, answer, run
 from cni_core.result import LATEST
 from cni_core.waiting import Waits
 
@@ -72,10 +72,10 @@ def run_verb(
 ) -> str:
     """Run a verb in this process, for an operator; return the message of its error, "" on success."""
     answers: list[str] = []
-    edges = Edges(
+    io = ProcessIO(
         {**os.environ, **environ}, stdin.encode, lambda _status, text: answers.append(text), _write_stderr
     )
-    return str(json.loads(answers[0])["msg"]) if run(name, load, edges, delegates) else ""
+    return str(json.loads(answers[0])["msg"]) if run(name, load, io, delegates) else ""
 
 
 def main(
@@ -83,7 +83,7 @@ def main(
     load: Callable[[], Commands],
     delegates: Loaders,
     command_line: Callable[[], object],
-    hear: Callable[[object, Call | None, Context], object] = lambda _event, _call, _context: None,
+    on_event: Callable[[object, Call | None, Context], object] = lambda _event, _call, _context: None,
 ) -> int:
     """Run this process as a plugin, or, with arguments and without CNI_COMMAND, as a command-line tool.
 
@@ -101,11 +101,13 @@ def main(
         ending.begin()
         return data
 
-    edges = Edges(os.environ, read_stdin, _write_stdout, _write_stderr, hear, waits=Waits(gone=ending.reason))
+    io = ProcessIO(
+        os.environ, read_stdin, _write_stdout, _write_stderr, on_event, waits=Waits(gone=ending.reason)
+    )
     signal.signal(signal.SIGTERM, ending.on_signal)
     try:
         boot.agree()
-        return run(name, load, edges, delegates)
+        return run(name, load, io, delegates)
     except TryAgainLater as error:  # from the signal, before the verb began
-        answer(edges, 1, error.to_json(LATEST))
+        answer(io, 1, error.to_json(LATEST))
         return 1

@@ -23,13 +23,13 @@ def load_ipam_commands() -> Commands:
 DELEGATES = {"cni-ipam": load_ipam_commands}
 
 
-def hear(event: object, call: Call | None, context: Context) -> None:
+def on_event(event: object, call: Call | None, context: Context) -> None:
     """Announce a new pod's addresses from a process that outlives this one."""
     if isinstance(event, StageEnded | Finished):  # before an import that these do not need
         return
     from cni_vlan import announcer
 
-    announcer.hear(event, call, context, lambda later: process.run_detached(later.send_all))
+    announcer.on_event(event, call, context, lambda later: process.run_detached(later.send_all))
 
 
 def command_line() -> None:
@@ -59,7 +59,7 @@ def command_line() -> None:
 
 def main() -> int:
     """Run this process as cni-vlan."""
-    return process.main("cni-vlan", load_commands, DELEGATES, command_line, hear)
+    return process.main("cni-vlan", load_commands, DELEGATES, command_line, on_event)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from cni_net.netns import open_sandbox
 from cni_vlan.events import Attached
 
 
-def hear(event: object, call: Call | None, context: Context, start: Callable[[Announcement], object]) -> None:
+def on_event(
+    event: object, call: Call | None, context: Context, start: Callable[[Announcement], object]
+) -> None:
     """Announce the addresses of a new attachment; `start` runs the announcement beside the caller."""
     if not isinstance(event, Attached) or call is None or not event.announce:
         return

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from cni_core.plugin import Edges, run
+from cni_core.plugin import ProcessIO, run
 from cni_ipam import commands
 from tests.lab import stage, world
 from tests.lab.warm import Agents
@@ -55,11 +55,11 @@ class Process:
         self._body = json.dumps(self._ipam.conf).encode()
 
     def call(self, verb: str, number: int) -> float:
-        edges = Edges(
+        io = ProcessIO(
             self._ipam.environment(verb, f"c{number}"), lambda: self._body, lambda *_answer: None, print
         )
         started = time.perf_counter()
-        status = run("cni-ipam", lambda: commands, edges, {})
+        status = run("cni-ipam", lambda: commands, io, {})
         assert status == 0
         return (time.perf_counter() - started) * 1e3
 

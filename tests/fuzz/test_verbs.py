@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cni_core import plugin
-from cni_core.plugin import Edges
+from cni_core.plugin import ProcessIO
 from tests.fuzz.grammar import CONFIGURATION, ENVIRONMENTS, RESULT, mutated
 
 GOOD = {
@@ -28,13 +28,13 @@ def call(name: str, verb: str, conf: Any, environment: dict[str, str]) -> tuple[
     said: list[str] = []
     answered: list[str] = []
     stdin = conf if isinstance(conf, bytes) else json.dumps(conf).encode(errors="surrogatepass")
-    edges = Edges(
+    io = ProcessIO(
         {**environment, "CNI_COMMAND": verb},
         lambda: stdin,
         lambda _status, text: answered.append(text),
         said.append,
     )
-    status = plugin.run(name, lambda: vlan if name == "cni-vlan" else ipam, edges, {"cni-ipam": lambda: ipam})
+    status = plugin.run(name, lambda: vlan if name == "cni-vlan" else ipam, io, {"cni-ipam": lambda: ipam})
     text = "".join(answered)
     return status, json.loads(text) if text else None, "".join(said)
 

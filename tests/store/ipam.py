@@ -90,16 +90,16 @@ class Ipam:
 
     def warm(self, verb: str, container: str, extra: Json | None = None) -> Reply:
         """Run one verb in this process, as the executable would."""
-        from cni_core.plugin import Edges, run
+        from cni_core.plugin import ProcessIO, run
         from cni_ipam import commands
 
         out: list[str] = []
         body = json.dumps({**self.conf, **(extra or {})}).encode()
-        edges = Edges(
+        io = ProcessIO(
             self.environment(verb, container),
             lambda: body,
             lambda _status, text: out.append(text),
             sys.stderr.write,
         )
-        status = run("cni-ipam", lambda: commands, edges, {})
+        status = run("cni-ipam", lambda: commands, io, {})
         return Reply(status, json.loads("".join(out) or "{}"), "")

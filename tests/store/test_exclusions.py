@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from cni_core.plugin import Edges, run
+from cni_core.plugin import ProcessIO, run
 from cni_ipam import commands
 from cni_ipam.ranges import Range, RangeSet, after, merge
 from tests.store.ipam import Ipam
@@ -43,11 +43,11 @@ def lines_of_a_warm_add(executable: Path, directory: Path, *excluded: str) -> in
         assert ipam.warm("ADD", container).status == 0
     body = json.dumps(ipam.conf).encode()
     answers: list[str] = []
-    edges = Edges(
+    io = ProcessIO(
         ipam.environment("ADD", "c3"), lambda: body, lambda _status, text: answers.append(text), print
     )
 
-    count = lines(lambda: run("cni-ipam", lambda: commands, edges, {}))
+    count = lines(lambda: run("cni-ipam", lambda: commands, io, {}))
 
     assert '"address": "10.0.0.4/8"' in answers[0]
     return count

@@ -1,4 +1,4 @@
-"""The protocol shell over in-memory edges."""
+"""The protocol shell over in-memory inputs and outputs."""
 
 import json
 import tempfile
@@ -13,7 +13,7 @@ from cni_core.call import Call
 from cni_core.context import Context
 from cni_core.errors import CniError, PoolExhausted
 from cni_core.events import Finished, StageEnded
-from cni_core.plugin import Edges
+from cni_core.plugin import ProcessIO
 from cni_core.result import SUPPORTED, Interface, IPConfig, Result
 
 ENVIRONMENT = {
@@ -29,7 +29,7 @@ class Run:
         self,
         verb: Verb,
         conf: object = None,
-        hear: Callable[[object], None] | None = None,
+        on_event: Callable[[object], None] | None = None,
         **environment: str,
     ) -> None:
         self.stdout = ""
@@ -43,19 +43,19 @@ class Run:
         with tempfile.TemporaryDirectory() as attachments:
             self._run(
                 verb,
-                Edges(
+                ProcessIO(
                     {**ENVIRONMENT, **environment},
                     lambda: text,
                     self._out,
                     self._err,
-                    lambda event, _call, _context: (hear or self.heard.append)(event),
+                    lambda event, _call, _context: (on_event or self.heard.append)(event),
                     attachments=attachments,
                 ),
             )
 
-    def _run(self, verb: Verb, edges: Edges) -> None:
+    def _run(self, verb: Verb, io: ProcessIO) -> None:
         commands = SimpleNamespace(add=verb, delete=verb, check=verb, status=verb, gc=verb)
-        self.status = plugin.run("cni-test", lambda: commands, edges, {})
+        self.status = plugin.run("cni-test", lambda: commands, io, {})
 
     def _out(self, _status: int, text: str) -> None:
         self.stdout += text
@@ -160,7 +160,7 @@ def test_a_listener_that_fails_does_not_change_the_answer() -> None:
     def deaf(_event: object) -> None:
         raise BlockingIOError("fork: no process left")
 
-    run = Run(verb, hear=deaf)
+    run = Run(verb, on_event=deaf)
 
     assert (run.status, run.document["cniVersion"]) == (0, "1.1.0")
     assert "no process left" in run.stderr

@@ -96,26 +96,21 @@ def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
     if not isinstance(document, dict):
         raise InvalidConfig("IPAM config missing 'ipam' key")
     conf, sets, problems = _read(document, _runtime_ranges(call, warn), call.network, warn)
-    if not sets and document.get("type") == "host-local" and not problems:
-        raise InvalidConfig(
-            "no IP ranges specified"
-        )  # host-local's words: its users did not ask for a default pool
+    _check_default_pool(document, sets, problems)
     problems += _family_problems(sets, call.cni_version)
     requested = _requested(call, problems)
     cluster = _cluster(conf, call.network, problems)
-    given = conf.get("routes", ())
-    routes = tuple(parse_route(route) for route in given)
+    routes = tuple(parse_route(route) for route in conf.get("routes", ()))
     problems += _route_problems(routes)
     if problems:
         raise InvalidConfig.of(problems)
     docker_schema = bool(conf.get("subnets")) or not sets
-    explicit = any(route.dst.endswith("/0") for route in routes)
     return AllocationRequest(
         place=Place(conf.get("pool") or call.network, conf.get("dataDir") or DATA_DIR),
         range_sets=tuple(sets),
         requested=requested,
         routes=routes,
-        implied_default=docker_schema and not explicit,
+        implied_default=docker_schema and not any(route.is_default for route in routes),
         dns=parse_dns(conf.get("dns", {})),
         resolv_conf=conf.get("resolvConf", ""),
         ipv6=conf.get("ipv6", False),
@@ -125,6 +120,12 @@ def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
         owner=_owner(call) if conf.get("sticky") else "",
         keep_s=conf.get("sticky", 0),
     )
+
+
+def _check_default_pool(document: Mapping[str, Any], sets: Sequence[RangeSet], problems: list[str]) -> None:
+    """Raise host-local's error in its place: its users did not ask for a default pool."""
+    if not sets and document.get("type") == "host-local" and not problems:
+        raise InvalidConfig("no IP ranges specified")
 
 
 def _cluster(conf: Schema, network: str, problems: list[str]) -> Cluster | None:

@@ -58,6 +58,12 @@ class PodId(NamedTuple):
         """`namespace/name`, "" for a container that is not a pod's."""
         return f"{self.namespace}/{self.name}" if self.name else ""
 
+    @classmethod
+    def parse(cls, label: str, uid: str = "") -> "PodId":
+        """Read a label; "" and a text without a name are of a container that is not a pod's."""
+        namespace, _slash, name = label.partition("/")
+        return cls(namespace, name, uid) if name else cls()
+
 
 class Call(NamedTuple):
     """One call: the verb, its attachment, and the network's configuration (CNI spec 1.1.0, section 2).

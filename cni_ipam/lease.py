@@ -87,11 +87,10 @@ def parse(text: str) -> Lease:
         return fields.get(key, [""])[0]
 
     label, _space, uid = one("pod").partition(" ")
-    namespace, _slash, name = label.partition("/")
     return Lease(
         AttachmentKey(one("container"), one("interface")),
         one("network"),
         tuple(fields.get("address", ())),
-        PodId(namespace, name, uid) if name else PodId(),
+        PodId.parse(label, uid),
         one("since"),
     )

@@ -107,13 +107,12 @@ def parse_attachment(document: Document, boot: str) -> AttachmentRecord | None:
     )
     if not needed or document.get("boot") != boot:
         return None
-    namespace, _slash, name = texts["pod"].partition("/")
     return AttachmentRecord(
         AttachmentKey.parse(texts["key"]),
         texts["network"],
         texts["parent"],
         texts["mac"],
-        PodId(namespace, name, texts["podUid"]) if name else PodId(),
+        PodId.parse(texts["pod"], texts["podUid"]),
         texts["sandbox"],
         _object(document.get("conf")),
         _object(document.get("result")),

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cni_core import run_directory, statefile, waiting
@@ -60,14 +60,11 @@ def run(name: str, load: Callable[[], Commands], io: ProcessIO, delegates: Loade
 
 
 def _run_verb(name: str, load: Callable[[], Commands], io: ProcessIO, delegates: Loaders) -> int:
+    def warn(text: str) -> None:
+        io.write_stderr(f"{name}: {text}\n")
+
     events: list[object] = []
-    context = Context(
-        lambda text: _warn(io, name, text),
-        events.append,
-        io.environ,
-        delegates,
-        io.sandbox_fd,
-    )
+    context = Context(warn, events.append, io.environ, delegates, io.sandbox_fd)
     call: Call | None = None
     try:
         with waiting.by(io.waits._replace(until=time.monotonic() + _LOCKS_S)):
@@ -84,13 +81,18 @@ def _run_verb(name: str, load: Callable[[], Commands], io: ProcessIO, delegates:
         code = _fail(io, CniError(f"{type(error).__name__}: {error}"), call)
     if code:
         events[:] = [event for event in events if isinstance(event, StageEnded)]  # the rest was undone
-    # Not while the attachment is locked: a process forked by a listener would hold the lock.
-    for event in (*events, Finished(call.network if call else "", code)):
+    # Not while the attachment is locked: a process forked by a subscriber would hold the lock.
+    _deliver([*events, Finished(call.network if call else "", code)], call, context, io)
+    return int(code != 0)
+
+
+def _deliver(events: Sequence[object], call: Call | None, context: Context, io: ProcessIO) -> None:
+    """Hand the events of a verb to the subscriber, whose faults are only warnings: the answer is out."""
+    for event in events:
         try:
             io.on_event(event, call, context)
-        except Exception as error:  # noqa: BLE001 - the answer is out: a listener cannot change it
-            _warn(io, name, f"{type(error).__name__}: {error}")
-    return int(code != 0)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            context.warn(f"{type(error).__name__}: {error}")
 
 
 @contextlib.contextmanager
@@ -158,7 +160,3 @@ def answer(io: ProcessIO, status: int, document: dict[str, Any]) -> int:
 
 def _text(document: dict[str, Any]) -> str:
     return json.dumps(document) + "\n"
-
-
-def _warn(io: ProcessIO, name: str, text: str) -> None:
-    io.write_stderr(f"{name}: {text}\n")

@@ -17,7 +17,7 @@ from typing import Any, TypedDict, TypeVar, cast
 from cni_core import __version__, run_directory, statefile
 from cni_core.errors import InvalidConfig, IoFailure
 
-_MEMORY = run_directory.VALIDATED
+_CACHE = run_directory.VALIDATED
 # Keys that differ from call to call; the code that reads them checks them.
 _PER_CALL = frozenset({"args", "prevResult", "runtimeConfig"})
 
@@ -73,34 +73,34 @@ def _warnings(text: str, schema: type, document: Mapping[str, Any], prefix: str)
     known = _known.get(text)
     if known is not None:
         return known
-    mark = os.path.join(_MEMORY, hashlib.sha256(text.encode()).hexdigest())
-    warnings = _recall(mark)
+    path = os.path.join(_CACHE, hashlib.sha256(text.encode()).hexdigest())
+    warnings = _read_cached(path)
     if warnings is None:
         from cni_core.validation import validate
 
         problems, warnings = validate(schema, document, prefix)
         if problems:
             raise InvalidConfig.of(problems)
-        _remember(mark, warnings)
+        _write_cached(path, warnings)
     if len(_known) >= _KNOWN_MOST:
         _known.clear()
     _known[text] = warnings
     return warnings
 
 
-def _recall(mark: str) -> list[str] | None:
+def _read_cached(path: str) -> list[str] | None:
     """Return the cached warnings of a configuration that was valid, None if there are none."""
     with contextlib.suppress(IoFailure):
-        text = statefile.read_file(mark)
+        text = statefile.read_file(path)
         return None if text is None else text.splitlines()
     return None
 
 
-def _remember(mark: str, warnings: list[str]) -> None:
+def _write_cached(path: str, warnings: list[str]) -> None:
     """Cache the warnings of a valid configuration; if that fails, it is validated again."""
-    temporary = f"{mark}.{threading.get_native_id()}"
+    temporary = f"{path}.{threading.get_native_id()}"
     with contextlib.suppress(OSError, IoFailure):
-        statefile.make_directory(_MEMORY)
+        statefile.make_directory(_CACHE)
         with open(temporary, "w", encoding="utf-8") as file:
             file.writelines(f"{text}\n" for text in warnings)
-        os.rename(temporary, mark)
+        os.rename(temporary, path)

@@ -19,7 +19,7 @@ Json = dict[str, Any]
 @pytest.fixture(autouse=True)
 def _forgetful(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401 - pytest's own
     """Validate each configuration anew."""
-    monkeypatch.setattr(netconf, "_MEMORY", str(tmp_path / "validated"))
+    monkeypatch.setattr(netconf, "_CACHE", str(tmp_path / "validated"))
 
 
 def call(conf: Json) -> Call:

@@ -58,11 +58,14 @@ class _Ending:
     def reason(self) -> str:
         return self._reason
 
-    def begin(self) -> None:
+    def read_stdin(self) -> bytes:
+        """Return the configuration; from then on the verb has begun."""
+        data = _read_stdin()
         self._has_begun = True
+        return data
 
     def on_signal(self, _signal: int, _frame: FrameType | None) -> None:
-        self._reason = "stopped by SIGTERM before the end"
+        self._reason = "interrupted by SIGTERM"
         if not self._has_begun:
             raise TryAgainLater(self._reason)
 
@@ -92,18 +95,11 @@ def main(
     if not os.environ.get("CNI_COMMAND") and len(sys.argv) > 1:
         command_line()
         return 0
-    if sys.stdout is None and os.environ["CNI_COMMAND"] == "ADD":
+    if sys.stdout is None and os.environ.get("CNI_COMMAND") == "ADD":
         return 1  # started with it closed: nobody would learn of the attachment
     ending = _Ending()
-
-    def read_stdin() -> bytes:
-        data = _read_stdin()
-        ending.begin()
-        return data
-
-    io = ProcessIO(
-        os.environ, read_stdin, _write_stdout, _write_stderr, on_event, waits=Waits(gone=ending.reason)
-    )
+    waits = Waits(gone=ending.reason)
+    io = ProcessIO(os.environ, ending.read_stdin, _write_stdout, _write_stderr, on_event, waits=waits)
     signal.signal(signal.SIGTERM, ending.on_signal)
     try:
         boot.agree()

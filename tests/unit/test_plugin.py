@@ -1,6 +1,8 @@
 """The protocol shell over in-memory inputs and outputs."""
 
 import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -191,3 +193,12 @@ def test_every_code_of_ours_is_in_the_tree_that_is_drawn() -> None:
     missing = [c.__name__ for c in named if c is not errors.DelegateError and f"{c.__name__} " not in drawn]
     assert missing == []
     assert all(str(cls.code) in drawn for cls in named)
+
+
+def test_a_one_shot_by_hand_without_stdout_says_what_it_is() -> None:
+    command = ["sh", "-c", 'exec "$0" -m cni_vlan >&-', sys.executable]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
+
+    assert done.returncode == 0
+    assert done.stderr.startswith("cni-vlan: a CNI plugin")

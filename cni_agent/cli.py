@@ -63,14 +63,14 @@ def tool() -> None:
     type=click.FloatRange(min=1),
     default=CONTACT_S,
     show_default=True,
-    help="Seconds between two questions of an idle node to a cluster's store.",
+    help="Seconds between the requests of an idle node to a cluster's store.",
 )
 @click.option(
     "--grace",
     type=click.FloatRange(min=0),
     default=GRACE_S,
     show_default=True,
-    help="Seconds from the proof of a node's death until its blocks are taken.",
+    help="Seconds to wait, once a node is proven dead, before its blocks are taken.",
 )
 def serve_command(  # noqa: PLR0913 - an option each
     path: str, metrics_at: str, proc_sys: str, node: str, contact: float, grace: float, *, logs_verbs: bool
@@ -105,7 +105,10 @@ def serve_command(  # noqa: PLR0913 - an option each
 @tool.command("health")
 @click.option("--socket", "path", default=AGENT_SOCKET, show_default=True, help="Socket of the agent.")
 def health_command(path: str) -> None:
-    """Ask the agent for its version; fails if there is no answer within a second."""
+    """Check that the agent answers.
+
+    Fails if there is no answer within a second.
+    """
     wrong = health.problem(path)
     if wrong:
         raise click.ClickException(wrong)
@@ -163,7 +166,10 @@ _source = click.option(
 def install_command(
     bin_dir: str, conf_dir: str, confs: tuple[str, ...], prefix: str, source: str | None
 ) -> None:
-    """Install the plugins, then the networks; run it again at each upgrade. Running pods are not touched."""
+    """Install or upgrade the plugins, then the networks.
+
+    Running pods are not affected.
+    """
     with _failures():
         done = install.install(source or _own_bundle(), confs, install.Places(prefix, bin_dir, conf_dir))
     for path in done:
@@ -175,9 +181,9 @@ def install_command(
 @_prefix
 @_source
 def uninstall_command(bin_dir: str, prefix: str, source: str | None) -> None:
-    """Remove the plugins, and the routes that the fabric learns.
+    """Remove the plugins and the exported routes.
 
-    Pods keep their interfaces; networks and leases stay for you to remove.
+    Pods keep their interfaces. Networks and leases stay; remove them by hand.
     """
     with _failures():
         done = install.uninstall(source or _own_bundle(), install.Places(prefix, bin_dir, ""))

@@ -1,4 +1,4 @@
-"""The requests that the agent leaves to the one-shot plugin: in a container, the agent sees other files."""
+"""The requests that the agent declines, for the one-shot plugin: in a container it sees other files."""
 
 import json
 from collections.abc import Iterator

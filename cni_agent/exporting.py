@@ -1,7 +1,7 @@
-"""A task of the agent: the routes that the fabric learns agree with the records, whoever changed either.
+"""A task of the agent: keeping the exported routes in agreement with the records.
 
-Each ADD and DEL keeps them itself. The task mends the rest: a route that somebody deleted, one that a killed
-call has left, all of them after a boot.
+Each ADD and DEL changes the routes itself. The task repairs the rest: a route that somebody deleted, one that
+a killed call left behind, and all of them after a boot.
 """
 
 import threading
@@ -16,7 +16,7 @@ EVERY_S = 60.0
 
 
 class Exporting:
-    """The task; `every_s` is the longest time in seconds between two looks."""
+    """The task; `every_s` is the time in seconds between two checks."""
 
     def __init__(self, complain: Callable[[str], None], every_s: float = EVERY_S) -> None:
         self._complain = complain

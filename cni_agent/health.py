@@ -15,6 +15,10 @@ def problem(path: str) -> str:
             connection.connect(path)
             connection.sendall(protocol.version_request())
             status = protocol.receive_status(connection)
-            return "" if status in {0, protocol.DECLINED} else f"{path}: it answers VERSION with {status}"
+            return (
+                ""
+                if status in {0, protocol.DECLINED}
+                else f"{path}: unexpected status {status} in the answer to VERSION"
+            )
     except (OSError, protocol.ProtocolError) as error:
         return f"{path}: {error}"

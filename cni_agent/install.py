@@ -70,7 +70,7 @@ def _install_bundle(bundle: str, places: Places) -> str:
         shutil.rmtree(working, ignore_errors=True)
         shutil.copytree(bundle, working, symlinks=True)
         if _tree_digest(working)[:16] != digest:
-            raise IoFailure(f"install {bundle}: what was written reads differently")
+            raise IoFailure(f"install {bundle}: the content as read back differs from the source")
         _sync_tree(working)
         shutil.rmtree(target, ignore_errors=True)
         os.rename(working, target)
@@ -109,7 +109,7 @@ def _install_file(source: str, target: str, mode: int) -> bool:
         os.fchmod(fd, mode)
         os.fsync(fd)
     if _content(working) != content:
-        raise IoFailure(f"install {target}: what was written reads differently")
+        raise IoFailure(f"install {target}: the content as read back differs from the source")
     os.rename(working, target)
     return True
 

@@ -1,4 +1,4 @@
-"""Keeping the agent small."""
+"""Limiting the memory of the agent."""
 
 import ctypes
 

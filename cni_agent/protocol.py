@@ -96,7 +96,7 @@ def _read(connection: socket.socket, data: bytearray, until: float) -> tuple[int
     _fill(connection, data, _REQUEST.size, until)
     name, version, environment, stdin = _REQUEST.unpack_from(data)
     if name != _NAME or version not in _VERSIONS or environment + stdin > LARGEST:
-        raise ProtocolError("no request of a launcher that is known here, or one that is too large")
+        raise ProtocolError("not a request of a known launcher version, or too large")
     start = _REQUEST.size + environment
     _fill(connection, data, start + stdin, until)
     plugin, variables = _parse_environment(bytes(data[_REQUEST.size : start]))

@@ -122,13 +122,13 @@ class Server:
         with self._guard:
             self._running += 1
         if not self._workers.serve(connection):
-            connection.close()  # the limit of processes: the launcher sees it end, and goes on itself
+            connection.close()  # the limit of processes: the launcher runs the one-shot plugin
             with self._guard:
                 self._running -= 1
         return True
 
     def _turn_away(self) -> None:
-        """Close a connection for which there is no descriptor, so that its launcher does not wait for one."""
+        """Close a connection for which there is no descriptor, so that its launcher does not wait."""
         spare, self._spare = self._spare, -1
         if spare >= 0:
             os.close(spare)
@@ -142,13 +142,13 @@ class Server:
     def _serve_counted(self, connection: socket.socket) -> None:
         try:
             self._serve_one(connection)
-        except Exception as error:  # noqa: BLE001 - the launcher sees the connection end, and goes on itself
+        except Exception as error:  # noqa: BLE001 - the launcher sees the connection end, and runs the one-shot plugin
             self._complain(f"{type(error).__name__}: {error}")
         finally:
             with self._guard:
                 self._running -= 1
             if _own_namespace() != self._namespace:
-                # Better no agent than one that works in a pod's namespace.
+                # A thread is still in a pod's namespace: no agent is better than one that works there.
                 os.kill(os.getpid(), signal.SIGABRT)
 
     def _serve_one(self, connection: socket.socket) -> None:
@@ -162,7 +162,8 @@ class Server:
                         self._run(connection, request)
                     return
                 if not boot.settle(request.boot):
-                    self._complain(f"{boot.AGREED} names another boot than the host: share it, or remove it")
+                    why = "is of another boot than the host's: mount the host's directory, or remove the file"
+                    self._complain(f"{boot.AGREED} {why}")
                     protocol.decline(connection, request.version)
                     return
                 with turn.taken(_BEGIN_S) as has_turn:

@@ -58,7 +58,7 @@ def _parse_result(call: Call, ipam_type: str, output: bytes) -> Result:
         document = json.loads(output)
     except (ValueError, RecursionError) as error:
         shown = output[:_OUTPUT_SHOWN].decode(errors="replace")
-        raise DelegateFailed(f"run IPAM plugin {ipam_type} ADD: it printed no JSON", shown) from error
+        raise DelegateFailed(f"run IPAM plugin {ipam_type} ADD: its output is not JSON", shown) from error
     return parse_result(document, call.cni_version)
 
 
@@ -164,4 +164,4 @@ def _delegate_error(what: str, status: int, output: bytes, complaints: str) -> E
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
         shown = complaints or output.decode(errors="replace")
-        return DelegateFailed(f"{what}: {how}, and it printed no error", shown[-_OUTPUT_SHOWN:])
+        return DelegateFailed(f"{what}: {how}, without an error document", shown[-_OUTPUT_SHOWN:])

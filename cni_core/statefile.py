@@ -12,7 +12,7 @@ _ATTEMPTS = 5  # others create and remove the directory above meanwhile; below /
 
 
 def make_directory(path: str) -> bool:
-    """Create a directory and its parents, 0700 as they show who runs where; return whether it is new."""
+    """Create a directory and its parents, for root alone (0700); return whether it is new."""
     reason = ""
     for _attempt in range(_ATTEMPTS):
         try:

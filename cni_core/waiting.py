@@ -1,8 +1,8 @@
 """The behaviour of a thread during a slow wait, set by the process that runs the verb.
 
-A one-shot plugin just waits, and ends when it is told to. The agent lets other verbs run meanwhile, and gives
-up a verb that nobody waits for any more. Both give up at points of our own choice, not by an exception at any
-point: a change and its undo are never separated, and an undo is never cut short.
+A one-shot plugin simply waits, until a signal ends it. The agent lets other verbs run meanwhile, and gives up
+a verb whose caller is gone. Both give up only at chosen points, never by an exception anywhere: a change is
+never separated from its undo, and an undo is never cut short.
 """
 
 import contextlib

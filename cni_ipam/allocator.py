@@ -58,7 +58,7 @@ class Search(NamedTuple):
 
 
 def search(range_set: RangeSet, occupancy: Occupancy, cursor: int | None) -> Search:
-    """Look for the next free address after the cursor, wrapping."""
+    """Search for the next free address after the cursor, wrapping around."""
     full: list[int] = []
     for part in after(range_set.intervals, cursor):
         number = _first_free(part, range_set, occupancy, full)
@@ -108,7 +108,7 @@ def _open_blocks(part: Interval, range_set: RangeSet, occupancy: Occupancy) -> I
 def choose(
     range_set: RangeSet, requested: Address | None, occupancy: Occupancy, cursor: int | None
 ) -> Search:
-    """Look for the requested address of a set, or for the next free one if none is requested.
+    """Find the requested address of a set, or the next free one if none is requested.
 
     Raises AddressUnavailable for an address that cannot be leased.
     """

@@ -50,7 +50,7 @@ def failures() -> Iterator[None]:
 @json_option
 @data_dir_option
 def leases_command(network: str | None, *, as_json: bool, data_dir: str) -> None:
-    """List the leased addresses; void ones are from an earlier boot, and free."""
+    """List the leased addresses. Void leases are from an earlier boot: their addresses are free."""
     with failures():
         every = sorted(inventory.leased_addresses(data_dir), key=inventory.by_address)
     found = [leased for leased in every if network in {None, leased.lease.network}]
@@ -88,7 +88,7 @@ def _lease_json(leased: LeasedAddress) -> dict[str, Any]:
 @json_option
 @data_dir_option
 def pools_command(*, as_json: bool, data_dir: str) -> None:
-    """Show the use of each subnet."""
+    """Show how many addresses of each subnet are leased and free."""
     with failures():
         found = list(inventory.usage(data_dir))
     if as_json:
@@ -127,9 +127,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @data_dir_option
 def release_command(address: str, pool: str | None, *, yes: bool, data_dir: str) -> None:
-    """Release the lease of ADDRESS, with the other addresses of the same pod interface.
+    """Release the lease of ADDRESS.
 
-    A pod that still runs keeps the address, and another pod may get it too: release only unused addresses.
+    This also releases the other addresses of the same pod interface. A pod that still runs keeps using them,
+    and another pod may get them too: release only unused addresses.
     """
     with failures():
         leased = _only_lease(address, pool, data_dir)
@@ -163,7 +164,7 @@ def _only_lease(address: str, pool: str | None, data_dir: str) -> LeasedAddress:
 
 def _release_unchanged(pool: Transaction, lease: Lease, address: str) -> None:
     if pool.lease_of(lease.key) != lease:
-        raise click.ClickException(f"{address}: its lease has changed, look again")
+        raise click.ClickException(f"{address}: its lease has changed meanwhile: run the command again")
     pool.release(lease)
 
 
@@ -172,10 +173,10 @@ def _release_unchanged(pool: Transaction, lease: Lease, address: str) -> None:
 @click.option("--from", "source", help="host-local's directory [default: /var/lib/cni/networks/<network>].")
 @click.option("--dry-run", is_flag=True, help="Only show the leases that would be taken over.")
 def import_command(file: str, source: str | None, *, dry_run: bool) -> None:
-    """Take over the leases of host-local for the network that FILE configures.
+    """Take over the leases of host-local for a network.
 
     FILE is the network's configuration (.conf or .conflist), with "host-local" or "cni-ipam" as ipam.type. No
-    address changes, and host-local's directory is left as it is. If there is a conflict, nothing is done.
+    address changes, and host-local's directory is not modified. If there is a conflict, nothing is done.
     """
     warnings: list[str] = []
     with failures():
@@ -198,7 +199,7 @@ def with_ipam(file: str) -> dict[str, Any]:
     for conf in read_plugins(file):
         if isinstance(conf.get("ipam"), dict):
             return conf
-    raise InvalidConfig(f"{file}: no plugin in it has ipam")
+    raise InvalidConfig(f"{file}: no plugin in it has the key ipam")
 
 
 def _report(takeover: hostlocal.Takeover, *, dry_run: bool) -> None:
@@ -210,8 +211,9 @@ def _report(takeover: hostlocal.Takeover, *, dry_run: bool) -> None:
     for lease in takeover.leases:
         click.echo(f"{verb} {', '.join(lease.addresses)} of {lease.key.container_id} {lease.key.ifname}")
     for address in takeover.void:
-        click.echo(f"left {address}: of an earlier boot, its pod is gone")
+        click.echo(f"skipped {address}: its lease is from an earlier boot")
     present, void = len(takeover.present), len(takeover.void)
     click.echo(
-        f"{verb} {len(takeover.leases)} attachments; {present} were here already, {void} leases are void"
+        f"{verb} {len(takeover.leases)} attachments;"
+        f" {present} were leased here already, {void} void leases were skipped"
     )

@@ -123,7 +123,7 @@ def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
 
 
 def _check_default_pool(document: Mapping[str, Any], sets: Sequence[RangeSet], problems: list[str]) -> None:
-    """Raise host-local's error in its place: its users did not ask for a default pool."""
+    """Raise host-local's error when cni-ipam runs in its place: its users want no default pool."""
     if not sets and document.get("type") == "host-local" and not problems:
         raise InvalidConfig("no IP ranges specified")
 
@@ -136,7 +136,7 @@ def _cluster(conf: Schema, network: str, problems: list[str]) -> Cluster | None:
         problems += [f"ipam.{key}: only with ipam.cluster" for key in beside]
         return None
     if not (conf.get("subnets") or conf.get("ranges") or conf.get("subnet")):
-        problems.append("ipam.cluster: subnets are required, each node would choose another default")
+        problems.append("ipam.cluster: subnets are required: each node would choose a different default")
     pool = conf.get("pool") or network
     if keys.get("store") == "kubernetes" and not _OBJECT_NAME.fullmatch(pool):
         problems.append(f"ipam.pool {pool}: Kubernetes allows lower case letters, digits, - and .")
@@ -228,7 +228,7 @@ def _range_sets(conf: Schema, runtime: Sequence[Sequence[Subnet]], problems: lis
     """Return the range sets of either schema; those of the runtime come first, as in host-local."""
     subnets, ranges = conf.get("subnets", []), conf.get("ranges", [])
     if subnets and (ranges or conf.get("subnet")):
-        problems.append("ipam: subnets excludes ranges and subnet, use one schema")
+        problems.append("ipam: subnets cannot be combined with ranges or subnet")
     named: list[tuple[str, Sequence[Subnet]]] = [
         (f"runtimeConfig.ipRanges.{at}", items) for at, items in enumerate(runtime)
     ]

@@ -73,7 +73,7 @@ def _choose(
 
 @contextmanager
 def _worded_as_by_host_local(request: "AllocationRequest", range_set: int | None = None) -> Iterator[None]:
-    """Put an error of the block into host-local's words if its schema is used: people match them."""
+    """Give the errors of the block host-local's wording if its schema is used: users match on it."""
     try:
         yield
     except CniError as error:
@@ -119,7 +119,7 @@ class Room(NamedTuple):
 
 
 def room(pool: Transaction, network: str, request: "AllocationRequest") -> Room:
-    """Look whether addresses can be leased; raises IoFailure if the pool cannot be written.
+    """Check whether addresses can be leased; raises IoFailure if the pool cannot be written.
 
     The specification says that STATUS should fail without a free address. A runtime passes that on as a node
     that is not ready, and Kubernetes then evicts all its pods, of other networks too. So STATUS fails only if

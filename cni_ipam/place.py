@@ -19,7 +19,7 @@ def pool_problem(pool: object) -> str:
     """Return the reason why a pool cannot have this name, "" if it can."""
     if isinstance(pool, str) and NAME.fullmatch(pool):
         return ""
-    return "a pool is named like a network"
+    return "not a name of letters, digits, and _ . -"
 
 
 def data_dir_problem(data_dir: object) -> str:

@@ -22,7 +22,7 @@ def open_store(
         cluster = file.cluster()
         if cluster is None:
             return DiskStore(place)
-        warn(f"pool {place.pool} is shared with other nodes: to end that, cni-ipam drain {place.pool}")
+        warn(f"pool {place.pool} is still shared with other nodes: to end that, cni-ipam drain {place.pool}")
     else:
         file.record_cluster(cluster)
     from cni_ipam.block_store import BlockStore

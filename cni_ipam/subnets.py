@@ -91,7 +91,9 @@ def _range(conf: Subnet, path: str, problems: list[str]) -> Range | None:
         reserved.append((int(ipaddress.ip_address(gateway)),) * 2)
     found = Range(subnet, first, last, gateway, tuple(merge(reserved)))
     if next(found.free_intervals(), None) is None:
-        problems.append(f"{path}.subnet {conf['subnet']}: too small to allocate from, all is reserved")
+        problems.append(
+            f"{path}.subnet {conf['subnet']}: too small to allocate from: every address is reserved"
+        )
     return found
 
 
@@ -110,7 +112,7 @@ def _bounds(conf: Subnet, subnet: Network, path: str, problems: list[str]) -> tu
     first, last = int(subnet.network_address), int(subnet[-1])
     if conf.get("ipRange", ""):
         if conf.get("rangeStart", "") or conf.get("rangeEnd", ""):
-            problems.append(f"{path}: ipRange excludes rangeStart and rangeEnd")
+            problems.append(f"{path}: ipRange cannot be combined with rangeStart and rangeEnd")
         holes = _holes(conf.get("ipRange", ""), subnet, f"{path}.ipRange", problems)
         return holes[0] if holes else (first, last)
     if conf.get("rangeStart", ""):
@@ -186,10 +188,10 @@ def _gateway(text: str, subnet: Network, path: str, problems: list[str]) -> str:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        problems.append(f"{path}.gateway {text}: not an IP address, nor {NO_GATEWAY!r}")
+        problems.append(f"{path}.gateway {text}: must be an IP address or {NO_GATEWAY!r}")
         return ""
     if address.version != subnet.version:
-        problems.append(f"{path}.gateway {text}: of another family than {subnet}")
+        problems.append(f"{path}.gateway {text}: not of the address family of {subnet}")
     return str(address)
 
 

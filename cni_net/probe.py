@@ -1,4 +1,4 @@
-"""Which addresses answer on a link, as seen from this host: ARP and neighbour discovery.
+"""Probing the addresses of a link by ARP and neighbour discovery.
 
 Before the addresses of a dead node are given to others, nobody may answer for them. Probes are those of
 RFC 5227 section 2.1.1 (sender address 0.0.0.0) and RFC 4862 section 5.4.2 (source ::): no neighbour learns
@@ -36,7 +36,7 @@ _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_ALLMULTI = 263, 1, 2
 # the link's; one of VLAN 0 has a priority alone.
 _SO_ATTACH_FILTER = 26
 _LOAD, _LOAD_16, _LOAD_8, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x28, 0x30, 0x15, 0x45, 0x06
-_OF_KERNEL = 0xFFFFF000  # what the kernel knows of a frame besides its bytes
+_OF_KERNEL = 0xFFFFF000  # SKF_AD_OFF: the metadata of a frame
 _DIRECTION, _TAG, _TAGGED = _OF_KERNEL + 4, _OF_KERNEL + 44, _OF_KERNEL + 48
 _VLAN_BITS = 0x0FFF
 _FILTER = (
@@ -61,10 +61,11 @@ _FILTER = (
 def answering(
     ifname: str, addresses: Sequence[str], rounds: int = ROUNDS, interval_s: float = INTERVAL_S
 ) -> dict[str, str]:
-    """Return the addresses, IPv4 or IPv6, that somebody answers for on a link, each with the MAC address.
+    """Return the IPv4 and IPv6 addresses that somebody answers for on a link, each with the MAC address.
 
-    While one of them is silent there is another round, of `interval_s` seconds and one more for each 400 that
-    are. Raises LinkFailure if the link is missing, down or without a carrier, or becomes so.
+    There are at most `rounds` rounds, while any address is silent. A round takes `interval_s` seconds, and
+    one second more for every 400 silent addresses. Raises LinkFailure if the link is missing, down or without
+    a carrier, or becomes so.
     """
     if not addresses:
         return {}
@@ -98,10 +99,10 @@ def _require_carrier(rtnl: Rtnl, ifname: str, what: str) -> None:
 
 
 def _hear_answers(opened: socket.socket, ifname: str) -> None:
-    """Let a socket receive what may be an answer; one to :: is sent to all nodes (RFC 4861 section 7.2.4).
+    """Let a socket receive answers only; one to :: is sent to all nodes (RFC 4861 section 7.2.4).
 
-    It is bound last, so that it has received nothing else before. Every protocol is heard, which is before a
-    bridge, macvlan or ipvlan on the link takes frames away.
+    It is bound last, when the filter is in place. A socket for every protocol sees a frame before a bridge,
+    macvlan or ipvlan on the link takes it.
     """
     program = array("B", b"".join(struct.pack("HBBI", *step) for step in _FILTER))
     address, _length = program.buffer_info()
@@ -112,7 +113,7 @@ def _hear_answers(opened: socket.socket, ifname: str) -> None:
 
 
 class _Search:
-    """The addresses that are asked for, and `found`, the MAC addresses of those that answered so far."""
+    """The probed addresses, and in `found` the MAC addresses of those that answered so far."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._wanted = {ipaddress.ip_address(address).packed: address for address in addresses}
@@ -158,9 +159,9 @@ def probe_frame(mac: bytes, packed: bytes) -> bytes:
 
 
 def claims(frame: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the addresses that the sender of a frame says to have, with its MAC address.
+    """Yield the addresses that the sender of a frame claims, with its MAC address.
 
-    A probe of somebody else has no sender, and claims nothing: switches send such to find their hosts.
+    The probe of another host has no sender address and claims nothing; switches send probes to find hosts.
     """
     kind = int.from_bytes(frame[_KIND : _KIND + 2], "big")
     if kind == frames.ETH_P_ARP and _is_arp_of_ipv4(frame) and frame[28:32] != _NOBODY:
@@ -176,7 +177,7 @@ def _is_arp_of_ipv4(frame: bytes) -> bool:
 
 
 def _is_advertisement(frame: bytes) -> bool:
-    """Return whether a frame with IPv6 is a neighbour advertisement from this very link."""
+    """Return whether an IPv6 frame is a neighbour advertisement from this link, not from a router."""
     from_here = bytes((frames.ICMPV6, frames.HOP_LIMIT))
     is_whole = len(frame) >= _ADVERTISEMENT_BYTES and frame[_HOPS : _HOPS + 2] == from_here
     return is_whole and frame[_ICMP] == frames.NEIGHBOUR_ADVERTISEMENT

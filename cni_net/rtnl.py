@@ -250,8 +250,8 @@ def _change_failed(operation: Operation, error: KernelError) -> CniError:
         case Rename(_, name, _), errno.EEXIST:
             return InterfaceExists(f"add interface {name}: the name is taken in the sandbox")
         case CreateChild(parent=parent), errno.EBUSY:
-            why = "the device serves another driver: a bridge, bond, macvlan or ipvlan outside of cni-vlan"
-            return ParentConflict(f"{msg}: {why} holds {parent.name}")
+            users = "a bridge, bond, macvlan or ipvlan outside of cni-vlan"
+            return ParentConflict(f"{msg}: {parent.name} is in use by another driver: {users}")
         case SetUp(_, name), errno.EADDRINUSE:
             return ParentConflict(f"{msg}: its MAC address is in use on the parent of {name}")
         case _, errno.EOPNOTSUPP:

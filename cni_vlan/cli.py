@@ -50,7 +50,10 @@ def tool() -> None:
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @click.pass_obj
 def validate_command(wiring: Wiring, files: tuple[str, ...]) -> None:
-    """Check the network configurations in FILES (.conf or .conflist), and list every problem."""
+    """Check network configurations, and list every problem.
+
+    FILES are .conf or .conflist files.
+    """
     read = [netdir.read(file, wiring.parsers) for file in files]
     for file in read:
         _report(file)
@@ -67,7 +70,7 @@ def _report(file: NetworkFile) -> None:
     if file.attachments:
         click.echo(f"{file.path}: valid")
     elif not file.problems:
-        click.echo(f"{file.path}: no plugin in it is {netdir.PLUGIN}", err=True)
+        click.echo(f"{file.path}: no plugin in it has the type {netdir.PLUGIN}", err=True)
 
 
 @tool.command("convert")
@@ -88,7 +91,7 @@ def convert_command(file: TextIO, out_dir: str | None) -> None:
     except CniError as error:
         raise click.ClickException(f"{file.name}: {error.msg}") from error
     if len(converted) != 1 and not out_dir:
-        raise click.ClickException(f"{len(converted)} networks: name a directory for them by --out-dir")
+        raise click.ClickException(f"{len(converted)} networks: choose a directory for them with --out-dir")
     for network, notes in converted:
         for note in notes:
             click.echo(f"{network['name']}: {note}", err=True)
@@ -140,9 +143,10 @@ def _parent_json(parent: ParentUse) -> dict[str, Any]:
 @tool.command("routes")
 @_as_json
 def routes_command(*, as_json: bool) -> None:
-    """Show the prefixes that the fabric learns of this node (key export), and who has taken them.
+    """Show the exported prefixes, and the daemons that know them.
 
-    NEXT HOP is the address of the parent to which routers have to send; DAEMON is what birdc and vtysh say.
+    These are the prefixes of networks with the key export. NEXT HOP is the address of the parent, to which
+    routers send the packets. DAEMON lists the daemons that have the route, by birdc and vtysh.
     """
     try:
         with open_rtnl() as rtnl:
@@ -166,7 +170,7 @@ def routes_command(*, as_json: bool) -> None:
 @_as_json
 @click.pass_obj
 def doctor_command(wiring: Wiring, conf_dir: str, agent: str, *, as_json: bool) -> None:
-    """Check this node and give advice on each problem. Changes nothing.
+    """Check this node, and give advice on each problem. Changes nothing.
 
     The exit status is 1 if something fails; warnings do not count.
     """
@@ -209,25 +213,25 @@ def _show(finding: Finding) -> None:
 def release_command(
     wiring: Wiring, container: str, ifname: str | None, *, yes: bool, force: bool, cni_path: str
 ) -> None:
-    """Release the link and addresses of CONTAINER, or of its interface IFNAME, and a parent of ours.
+    """Release what a container that is gone still holds.
 
-    CONTAINER is the container's id, or the beginning of it. Use it for a container that is gone and whose
-    runtime did not call DEL: it runs that DEL.
+    Runs the DEL that its runtime did not call, for CONTAINER or for its interface IFNAME alone: removes the
+    link, the addresses, and a parent without other pods. CONTAINER is the id, or the beginning of it.
     """
     found = release.find(Ledger(), container, ifname) if container else []  # every id begins with ""
     if not found:
-        raise click.ClickException(f"{container}: no such container holds anything")
+        raise click.ClickException(f"{container}: no attachment of such a container is recorded")
     if len({held.key.container_id for held in found}) > 1:
-        raise click.ClickException(f"{container}: several containers begin so, write more of the id")
+        raise click.ClickException(f"{container}: the ids of several containers begin so, give more of it")
     alive = [held for held in found if held.is_alive]
     if alive and not force:
         raise click.ClickException(
-            f"{alive[0].label} is still there, at {alive[0].sandbox}: remove the pod, or use --force"
+            f"{alive[0].label} still exists, at {alive[0].sandbox}: remove the pod, or use --force"
         )
     unknown = [held for held in found if not held.sandbox]
     if unknown and not force:
         raise click.ClickException(
-            f"{unknown[0].label}: its network namespace is not known, so it may live: --force if it does not"
+            f"{unknown[0].label}: it may still run, as its namespace is unknown: use --force if it does not"
         )
     if not yes:
         click.confirm(f"Release {', '.join(held.label for held in found)}?", abort=True)

@@ -137,7 +137,7 @@ def _ipam_problems(conf: Schema, call: Call) -> list[str]:
     if not isinstance(ipam_type, str):
         return [f"ipam.type {ipam_type!r}: not a plugin's name"]
     if not ipam_type and call.cni_version in ONE_PER_FAMILY:
-        return ["ipam: needed before cniVersion 0.3.0, whose results always hold an address"]
+        return ["ipam: required before cniVersion 0.3.0, whose results must have an address"]
     return []
 
 
@@ -165,19 +165,17 @@ def _export_problems(conf: Schema, claim: Claim, parent: Parent) -> list[str]:
         return ["exportTable: only with export"] if "exportTable" in conf else []
     found = []
     if wanted not in (True, "host"):
-        found.append(f'export {wanted!r}: true, or "host" for a route to each pod')
+        found.append(f'export {wanted!r}: must be true, or "host" for a route to each pod')
     if claim.mode not in {"l3", "l3s"}:
-        found.append(
-            f"export: pods of mode {claim.mode} are on the wire themselves, only l3 and l3s are routed"
-        )
+        found.append(f"export: only for modes l3 and l3s; pods in mode {claim.mode} are reached on layer 2")
     if isinstance(parent, Isolated):
-        found.append("export: an isolated network is reached by nobody")
+        found.append("export: an isolated network cannot be reached from outside")
     if conf.get("linkInContainer", False):
-        found.append("export: the parent is in the pod with linkInContainer")
+        found.append("export: cannot be combined with linkInContainer, which has no parent on the host")
     if not conf.get("ipam", {}).get("type"):
-        found.append("export: needs ipam, since the routes are to the pods' addresses")
+        found.append("export: requires ipam, since the pods' addresses are exported")
     if table not in EXPORT_TABLES:
-        found.append(f"exportTable {table}: must be 1 to 252, which routing daemons can read")
+        found.append(f"exportTable {table}: must be 1 to 252, the tables that routing daemons can read")
     return found
 
 
@@ -186,9 +184,11 @@ def _host_access_problems(conf: Schema) -> list[str]:
     found = []
     if conf.get("hostAccess", False):
         if not conf.get("ipam", {}).get("type"):
-            found.append("hostAccess: needs ipam, since the host's routes are to the pod's addresses")
+            found.append("hostAccess: requires ipam, since the host needs routes to the pods' addresses")
         if conf.get("linkInContainer", False):
-            found.append("hostAccess: the parent is in the pod with linkInContainer")
+            found.append(
+                "hostAccess: cannot be combined with linkInContainer, which has no parent on the host"
+            )
     elif conf.get("hostRoutes"):
         found.append("hostRoutes: only with hostAccess")
     texts = conf.get("hostRoutes", ())
@@ -200,7 +200,7 @@ def _host_route_problem(text: str) -> str:
         network = ip_network(text)
     except ValueError as error:
         return str(error)
-    return "" if network.prefixlen else "the default route is not the host's"
+    return "" if network.prefixlen else "must not be a default route"
 
 
 def _claim(conf: Schema, problems: list[str]) -> Claim:
@@ -213,12 +213,12 @@ def _claim(conf: Schema, problems: list[str]) -> Claim:
     modes = IPVLAN_MODES if driver == "ipvlan" else MACVLAN_MODES
     mode = mode or ("l2" if driver == "ipvlan" else "bridge")
     if mode not in modes:
-        problems.append(f"mode {mode}: {driver} knows {', '.join(modes)}")
+        problems.append(f"mode {mode}: not a mode of {driver}: {', '.join(modes)}")
     if driver == "macvlan" and flag:
         problems.append(f"flag {flag}: only for ipvlan")
     flag = flag or "bridge"
     if flag not in IPVLAN_FLAGS:
-        problems.append(f"flag {flag}: ipvlan knows {', '.join(IPVLAN_FLAGS)}")
+        problems.append(f"flag {flag}: not a flag of ipvlan: {', '.join(IPVLAN_FLAGS)}")
     return Claim(driver, mode, flag if driver == "ipvlan" else "")
 
 
@@ -230,7 +230,7 @@ def _parent(conf: Schema, call: Call, driver: str, problems: list[str]) -> Paren
     internal = conf.get("internal", False)
     if internal or not name:
         if vlan is not None and not internal:
-            problems.append(f"vlan {vlan}: needs a parent to be on")
+            problems.append(f"vlan {vlan}: requires parent")
         return isolated_parent(call.network, driver)
     if name == "lo":
         problems.append("parent lo: the loopback interface cannot carry a macvlan or ipvlan")
@@ -280,7 +280,7 @@ def _mac(conf: Schema, call: Call, problems: list[str]) -> str:
     if mac and not _MAC.fullmatch(mac):
         problems.append(f"{where} {given}: not a MAC address")
     elif mac and (int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00"):
-        problems.append(f"{where} {given}: a multicast or zero address cannot be an interface's")
+        problems.append(f"{where} {given}: not a unicast address")
     return mac
 
 

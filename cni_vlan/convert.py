@@ -19,7 +19,7 @@ _OPTIONS = {
 }
 _MTU = "com.docker.network.driver.mtu"
 _USELESS = {
-    "bandwidth": "needs a veth peer, which a macvlan or ipvlan has not: remove it",
+    "bandwidth": "needs a veth peer, which a macvlan or ipvlan does not have: remove it",
     "portmap": "does nothing here: pods have addresses of their own on the VLAN",
     "firewall": "does nothing here: the traffic of these pods does not pass the host's netfilter",
 }
@@ -84,7 +84,7 @@ def _subnet(config: Mapping[str, Any]) -> dict[str, Any]:
 def _containers(containers: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
     """Return a note for each address that a container has now: a pod keeps it only on request."""
     return [
-        f"container {container.get('Name')} has {address}: to keep it, ask for it by the capability ips"
+        f"container {container.get('Name')} has {address}: to keep it, request it with the capability ips"
         for container in containers.values()
         for address in (container.get("IPv4Address"), container.get("IPv6Address"))
         if address
@@ -97,7 +97,7 @@ def _from_reference(found: Mapping[str, Any]) -> Converted:
     if not isinstance(plugins, list) or not all(isinstance(plugin, dict) for plugin in plugins):
         raise InvalidConfig("plugins is not a list of objects")
     if not any(plugin.get("type") in _REFERENCE for plugin in plugins):
-        raise InvalidConfig(f"no plugin in it is {', '.join(_REFERENCE)}")
+        raise InvalidConfig(f"no plugin in it has the type {', '.join(_REFERENCE)}")
     converted = [_plugin(plugin, at, notes) for at, plugin in enumerate(plugins)]
     version = str(found.get("cniVersion") or _VERSION)
     shared = {key: found[key] for key in ("disableCheck", "disableGC", "cniVersions") if key in found}
@@ -115,9 +115,9 @@ def _plugin(plugin: Mapping[str, Any], at: int, notes: list[str]) -> dict[str, A
     ours = {"type": "cni-vlan", **({"driver": "ipvlan"} if kind == "ipvlan" else {}), **ours}
     if not plugin.get("master") and not (kind == "ipvlan" and at):
         ours["parent"] = "auto"
-        notes.append("without master the parent is the interface of the default route: parent auto here")
+        notes.append("there is no master: parent auto is the interface of the default route")
     if kind == "vlan":
-        notes.append("pods get a macvlan on the VLAN, which stays on the node: several can share it")
+        notes.append("pods get a macvlan on the VLAN interface, which they share in the host's namespace")
     if "ipam" in plugin:
         ours["ipam"] = _ipam(plugin["ipam"], notes)
     return ours
@@ -128,5 +128,5 @@ def _ipam(ipam: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
         return dict(ipam)
     if "dataDir" in ipam:
         notes.append(f"host-local's dataDir {ipam['dataDir']} is left out: leases are kept elsewhere")
-    notes.append("take the leases of running pods over with: cni-ipam import FILE")
+    notes.append("to keep the leases of running pods, run: cni-ipam import FILE")
     return {**{key: value for key, value in ipam.items() if key != "dataDir"}, "type": "cni-ipam"}

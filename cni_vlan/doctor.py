@@ -67,11 +67,11 @@ def kernel(subject: Subject) -> Iterator[Finding]:
     missing = [kind for kind in _KINDS if not subject.rtnl.supports(kind)]
     there = [kind for kind in _KINDS if kind not in missing]
     if there:
-        yield Finding(Verdict.OK, "kernel", f"has {', '.join(there)}")
+        yield Finding(Verdict.OK, "kernel", f"supports {', '.join(there)}")
     for kind in missing:
         verdict = Verdict.FAIL if kind in needed else Verdict.WARN
-        advice = f"modprobe {_KINDS[kind]}, or a kernel that has it"
-        yield Finding(verdict, "kernel", f"cannot make links of kind {kind}", advice)
+        advice = f"modprobe {_KINDS[kind]}, or use a kernel that has this module"
+        yield Finding(verdict, "kernel", f"does not support links of kind {kind}", advice)
 
 
 def _kinds(attachment: Attachment) -> Iterator[str]:
@@ -86,7 +86,10 @@ def configurations(subject: Subject) -> Iterator[Finding]:
     """Find the problems of each configuration file."""
     if not subject.files:
         yield Finding(
-            Verdict.WARN, "networks", "no file configures one", "write one: docs/quickstart.md has examples"
+            Verdict.WARN,
+            "networks",
+            "none is configured",
+            "write a configuration: docs/quickstart.md has examples",
         )
     for file in subject.files:
         name = os.path.basename(file.path)
@@ -103,12 +106,12 @@ def uplinks(subject: Subject) -> Iterator[Finding]:
         trouble = uplink_trouble(attachment, subject.rtnl)
         if trouble is None:
             if not attachment.link_in_container:
-                yield Finding(Verdict.OK, attachment.network, f"parent {attachment.parent.name} can be used")
+                yield Finding(Verdict.OK, attachment.network, f"parent {attachment.parent.name} is ready")
         elif trouble.fatal:
-            advice = "no pod can be attached to it: bring it up, or correct parent"
+            advice = "no pod can be attached: bring the interface up, or correct the key parent"
             yield Finding(Verdict.FAIL, attachment.network, trouble.text, advice)
         else:
-            advice = "its pods reach only each other: plug it in, or look at the switch"
+            advice = "its pods can reach only each other: check the cable and the switch port"
             yield Finding(Verdict.WARN, attachment.network, trouble.text, advice)
 
 
@@ -116,20 +119,26 @@ def _shims(node: NodeState, parent: str) -> Iterator[Finding]:
     name = node.shim(parent)
     if name and name not in node.links:
         pods = sum(bool(record.shim) for record in node.on(parent))
-        text = f"is gone: the host does not reach {pods} pod interface" + "s" * (pods != 1)
-        advice = "the next pod on it makes it again, for all; or recreate these"
+        text = f"is missing: the host cannot reach {_interfaces(pods)}"
+        advice = "the next pod on this parent recreates it for all of them; or recreate these pods"
         yield Finding(Verdict.FAIL, name, text, advice)
     elif name and not node.links[name].up:
-        advice = f"ip link delete {name}: the next pod on it makes it again, with its routes"
-        yield Finding(Verdict.FAIL, name, "is down: the host reaches no pod", advice)
+        advice = f"ip link delete {name}; the next pod on this parent recreates it with its routes"
+        yield Finding(Verdict.FAIL, name, "is down: the host cannot reach its pods", advice)
+
+
+def _interfaces(count: int) -> str:
+    return f"{count} pod interface" + "s" * (count != 1)
 
 
 def pools(subject: Subject) -> Iterator[Finding]:
     """Find subnets without a free address, and faults of pools that nodes share."""
     for pool in subject.node.pools:
         if pool.size and not pool.free:
-            text = f"no address of {pool.subnet} is free, {pool.size} are leased"
-            advice = "new pods wait for one: enlarge the range, or see who holds them: cni-ipam leases"
+            text = f"no address of {pool.subnet} is free ({pool.size} leased)"
+            advice = (
+                "new pods wait for an address: enlarge the range, or list the holders with cni-ipam leases"
+            )
             yield Finding(Verdict.WARN, f"pool {pool.name}", text, advice)
     for fault in subject.node.faults:
         verdict = Verdict.FAIL if fault.fatal else Verdict.WARN
@@ -142,18 +151,22 @@ def exports(subject: Subject) -> Iterator[Finding]:
     for route in routes:
         where = f"route {route.prefix}"
         if not route.is_there:
-            advice = "the agent adds it within a minute: is it running?"
+            advice = "a running agent adds it within a minute: check the agent"
             yield Finding(Verdict.FAIL, where, f"is not in table {route.table}", advice)
         if not route.next_hops and not route.by_host:
-            text = f"{route.parent} has no address of its family, so no router can send packets there"
-            yield Finding(Verdict.WARN, where, text, "give it one in the router's subnet, or set hostAccess")
+            text = f"{route.parent} has no address of this family, so routers have no next hop"
+            yield Finding(
+                Verdict.WARN, where, text, "give it an address in the router's subnet, or set hostAccess"
+            )
         if not route.daemons:
             known = daemons.present()
-            text = f"{' and '.join(known)} have not taken it" if known else "no BIRD or FRR is installed"
+            text = f"{' and '.join(known)} have not learned it" if known else "no BIRD or FRR is installed"
             yield Finding(Verdict.WARN, where, text, "see docs/bgp.md")
     for other in fabric.foreign(subject.rtnl, routes):
-        advice = "it is announced too: remove it, or use another exportTable"
-        yield Finding(Verdict.WARN, f"table {other.table}", f"{other.prefix} is not of cni-vlan", advice)
+        advice = "it is announced as well: remove it, or use another exportTable"
+        yield Finding(
+            Verdict.WARN, f"table {other.table}", f"{other.prefix} was not added by cni-vlan", advice
+        )
 
 
 def sharing(subject: Subject) -> Iterator[Finding]:
@@ -175,7 +188,7 @@ def sharing(subject: Subject) -> Iterator[Finding]:
         if reason and not passthru:
             text = f"pods use it as {record.claim.describe()}, {attachment.network} asks for"
             text += f" {attachment.claim.describe()}: {reason}"
-            yield Finding(Verdict.FAIL, parent, text, f"new pods wait until those have gone; or {advice}")
+            yield Finding(Verdict.FAIL, parent, text, f"new pods are refused until those are gone: {advice}")
 
 
 def parents(subject: Subject) -> Iterator[Finding]:
@@ -184,21 +197,21 @@ def parents(subject: Subject) -> Iterator[Finding]:
     for name, record in sorted(node.parents.items()):
         users = len(node.on(name))
         if name not in node.links and users:
-            advice = "recreate these pods; the next one makes the parent again"
-            yield Finding(Verdict.FAIL, name, f"is gone, and cuts {users} pods off", advice)
+            advice = "recreate these pods; the first of them recreates the parent"
+            yield Finding(Verdict.FAIL, name, f"is missing, with {_interfaces(users)} on it", advice)
         elif name in node.links and not (users or node.carries_vlans(name)) and record.link == OURS:
-            advice = f"will be removed with its next user; or: ip link delete {name}"
-            yield Finding(Verdict.WARN, name, "is left over, and carries no pod", advice)
+            advice = f"it is removed after its next pod; or run: ip link delete {name}"
+            yield Finding(Verdict.WARN, name, "is left over: it carries no pod", advice)
         elif users:
-            yield Finding(Verdict.OK, name, f"carries {users} pod interface" + "s" * (users != 1))
+            yield Finding(Verdict.OK, name, f"carries {_interfaces(users)}")
         yield from _shims(node, name)
     for name, link in sorted(node.links.items()):
         if is_ours(link) and name not in node.parents:
-            advice = f"if no pod is on it: ip link delete {name}"
+            advice = f"if no pod is on it, run: ip link delete {name}"
             yield Finding(Verdict.WARN, name, "was created for pods, but has no record of its users", advice)
         elif is_shim(link) and name not in {record.shim for record in node.attachments}:
-            advice = f"the next pod on its parent uses it; or: ip link delete {name}"
-            yield Finding(Verdict.WARN, name, "is left over, and no pod needs it", advice)
+            advice = f"the next pod on its parent uses it; or run: ip link delete {name}"
+            yield Finding(Verdict.WARN, name, "is left over: no pod needs it", advice)
 
 
 def sandboxes(subject: Subject) -> Iterator[Finding]:
@@ -213,8 +226,8 @@ def sandboxes(subject: Subject) -> Iterator[Finding]:
         held.setdefault(where, addresses)
     gone = [where for where in held if _is_gone(*where, sandbox_paths.get(where, ""))]
     for network, key in sorted(gone):
-        advice = f"have the runtime remove the pod; if it knows of none: {_releasing(node, network, key)}"
-        text = f"container {key.text} is gone, and holds {', '.join(held[network, key])}"
+        advice = f"have the runtime remove the pod; if it does not know it: {_releasing(node, network, key)}"
+        text = f"container {key.text} is gone, but still holds {', '.join(held[network, key])}"
         yield Finding(Verdict.WARN, network, text, advice)
     if held and not gone:
         yield Finding(Verdict.OK, "leftovers", f"none among {len(held)} attachments")
@@ -240,7 +253,7 @@ def agent(subject: Subject) -> Iterator[Finding]:
         try:
             connection.connect(subject.agent)
         except OSError as error:
-            text = f"{subject.agent}: {error.strerror or error}: the one-shot plugin attaches pods, slower"
+            text = f"{subject.agent}: {error.strerror or error}: pods are attached without it, more slowly"
             yield Finding(Verdict.WARN, "agent", text, _starting_the_agent())
         else:
             yield Finding(Verdict.OK, "agent", f"listens on {subject.agent}")
@@ -250,4 +263,4 @@ def _starting_the_agent() -> str:
     """Return the advice for a node without an agent, which depends on the installation."""
     if any(os.path.exists(f"{place}/{_UNIT}") for place in _UNIT_PLACES):
         return f"systemctl enable --now {_UNIT}"
-    return "look at the pod of its DaemonSet, or install the package: docs/quickstart.md"
+    return "check the pod of its DaemonSet, or install the package: docs/quickstart.md"

@@ -16,9 +16,9 @@ def sharing_conflict(wanted: Claim, present: Claim) -> str:
     if wanted.driver != present.driver:
         return "macvlan and ipvlan cannot share a parent"
     if wanted.driver == "ipvlan" and wanted != present:
-        return "an ipvlan mode and flag hold for the whole parent"
+        return "all ipvlan interfaces on a parent have one mode and flag"
     if "passthru" in (wanted.mode, present.mode):
-        return "passthru takes the parent for itself"
+        return "a passthru interface must be alone on its parent"
     return ""
 
 
@@ -32,7 +32,7 @@ def check_is_isolated(parent: Isolated, link: Link) -> None:
     """Raise ParentConflict unless a link is the dummy of an isolated network."""
     if link.kind != "dummy" or link.alias != parent.alias:
         what = f"use {link.name} for isolated network {parent.network}"
-        raise ParentConflict(f"{what}: {describe_link(link)} of that name is not ours")
+        raise ParentConflict(f"{what}: {describe_link(link)} of that name was not created by cni-vlan")
 
 
 def check_is_vlan(parent: Vlan, link: Link, uplink: Link | None) -> None:

@@ -43,10 +43,10 @@ def impossible(claim: Claim) -> str:
     if claim.driver == "macvlan":
         if claim.mode == "bridge":
             return ""
-        return f"macvlan {claim.mode} passes nothing to a neighbour on the same parent; bridge does"
+        return f"macvlan interfaces in mode {claim.mode} cannot reach others on their parent: use mode bridge"
     if claim.flag == "bridge":
         return ""
-    return f"ipvlan with flag {claim.flag} passes nothing to a neighbour on the same parent; flag bridge does"
+    return f"ipvlan interfaces with flag {claim.flag} cannot reach others on their parent: use flag bridge"
 
 
 def shim_alias(parent: str) -> str:
@@ -82,7 +82,7 @@ def decide(link: Link | None, parent: Link, claim: Claim, *, half_made: bool) ->
     if half_made and not link.alias and (link.kind, link.parent_index) == (claim.driver, parent.ifindex):
         return Action.REPLACE
     raise ParentConflict(
-        f"use {link.name} as the host's way to pods on {parent.name}: a link of that name is not ours"
+        f"use {link.name} for host access on {parent.name}: a link of that name was not created by cni-vlan"
     )
 
 
@@ -147,7 +147,7 @@ def filtered(claim: Claim, parent: str, filters: Collection[str], *, has_address
         return ""
     advice = "2" if has_address else "0 for it and for all, or an address on it"
     return (
-        f"hostAccess with ipvlan l2 on {parent}: source validation drops what pods send to their node:"
+        f"hostAccess with ipvlan l2 on {parent}: source validation drops packets from pods to their node:"
         f" net.ipv4.conf.{parent}.rp_filter has to be {advice}; or use macvlan, or mode l3"
     )
 
@@ -255,8 +255,8 @@ def mismatches(
 ) -> list[str]:
     """Return the faults of the host's path to a pod; `name` is the shim's."""
     if shim is None:
-        return [f"{name} is missing: the host does not reach the pod"]
-    found = [] if shim.up else [f"{name} is down: the host does not reach the pod"]
+        return [f"{name} is missing: the host cannot reach the pod"]
+    found = [] if shim.up else [f"{name} is down: the host cannot reach the pod"]
     there = {route.dst for route in routes if route.oif == shim.ifindex}
     ips = [ip_interface(address).ip for address in addresses]
     return found + [f"the host has no route to {ip}" for ip in ips if str(ip_network(ip)) not in there]

@@ -135,7 +135,7 @@ class Ledger:
         """
         path = self._record_path(record)
         if not os.path.exists(path):  # the runtime had died, and its GC came before the end of its ADD
-            raise TryAgainLater(f"attach {record.key.text}: it was collected meanwhile")
+            raise TryAgainLater(f"attach {record.key.text}: a GC released it before it was complete")
         statefile.write_file(path, self._text(record), temporary=self._temporary(record))
 
     def _temporary(self, record: AttachmentRecord) -> str:

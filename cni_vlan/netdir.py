@@ -45,7 +45,7 @@ def read(path: str, ipam: Parsers) -> NetworkFile:
 
 
 def _ignore(_warning: str) -> None:
-    """Drop a warning that was gathered before."""
+    """Ignore a warning, which was collected before."""
 
 
 def _problems(conf: dict[str, Any], ipam: Parsers, warnings: list[str]) -> Iterator[str]:

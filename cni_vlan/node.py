@@ -133,7 +133,7 @@ def _branch(name: str, own: Sequence[ParentUse], parents: Sequence[ParentUse]) -
 
 
 def _title(parent: ParentUse) -> str:
-    created = "created, removed with its last pod" if parent.created else "found, left alone"
+    created = "created, removed with its last pod" if parent.created else "existing, never changed"
     access = f"host access by {parent.shim}" if parent.shim else ""
     return f"{parent.name} ({', '.join(filter(None, (parent.use, created, access)))})"
 

@@ -102,7 +102,7 @@ def _check_sharing(ledger: Ledger, attachment: Attachment, record: ParentRecord 
         )
     owner = ledger.mac_owner(parent, attachment.mac) if attachment.mac else None
     if owner is not None and ledger.attachment(parent, owner) is not None:
-        raise ParentConflict(f"use MAC address {attachment.mac} on {parent}: {owner.text} has it")
+        raise ParentConflict(f"use MAC address {attachment.mac} on {parent}: it is in use by {owner.text}")
 
 
 def _act(host: Host, attachment: Attachment, steps: tuple[Step, ...], record: ParentRecord | None) -> Link:
@@ -191,7 +191,7 @@ def _taken(host: Host, vlan: CreateVlan, error: NameTaken) -> CniError:
     """
     same = [link.name for link in host.rtnl.links() if guards.is_same_vlan(vlan, link)]
     where = f"as {', '.join(same)}" if same else "in another network namespace"
-    return ParentConflict(f"{error.msg}: VLAN {vlan.vlan_id} is there already, {where}", error.details)
+    return ParentConflict(f"{error.msg}: VLAN {vlan.vlan_id} already exists, {where}", error.details)
 
 
 def _adopt(host: Host, parent: Parent, link: Link) -> Link:

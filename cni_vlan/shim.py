@@ -21,7 +21,7 @@ from cni_vlan.records import AttachmentRecord
 
 
 def take(rtnl: Rtnl, ledger: Ledger, attachment: Attachment, parent: Link) -> None:
-    """Make sure that a parent has its shim, under the parent's lock.
+    """Ensure that a parent has its shim, under the parent's lock.
 
     Raises ParentConflict for a foreign link with its name, and if source validation forbids host access.
     """
@@ -42,7 +42,7 @@ def take(rtnl: Rtnl, ledger: Ledger, attachment: Attachment, parent: Link) -> No
 
 
 def _loosen(rtnl: Rtnl, attachment: Attachment, parent: Link) -> None:
-    """Have a parent of ours accept the packets of its pods to the node."""
+    """Let a parent of ours accept the packets of its pods to the node."""
     if is_ours(parent):
         with contextlib.suppress(NameTaken):  # the address is there already
             rtnl.apply(host_access.loosen(parent, attachment.claim))
@@ -91,7 +91,7 @@ def open_pod(rtnl: Rtnl, inside: Rtnl, attachment: Attachment, child: Link, resu
     other = 0 if attachment.layer3 else host_access.taken_by(child, routes)
     if other:
         raise ParentConflict(
-            f"hostAccess of network {attachment.network}: interface number {other} of the pod has it already"
+            f"hostAccess of network {attachment.network}: interface {other} of the pod already has it"
         )
     near = () if host_access.is_second(child, routes) else node
     inside.apply(host_access.in_pod(attachment, child, shim, families, near))

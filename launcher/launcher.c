@@ -209,7 +209,7 @@ static const char *receive(int agent, void *target, size_t length, long until)
 			return "did not answer in time";
 		part = recv(agent, (char *)target + got, length - got, 0);
 		if (part == 0 || (part < 0 && errno != EINTR))
-			return "went away before it answered";
+			return "closed the connection before it answered";
 		got += part < 0 ? 0 : (size_t)part;
 	}
 	return NULL;
@@ -249,9 +249,9 @@ static int pass_answer(int agent)
 	const char *failure = receive(agent, &reply, sizeof(reply), until);
 
 	if (!failure && (reply.status > 255 || memcmp(reply.magic, magic, sizeof(magic)) != 0))
-		failure = "gave an answer that makes no sense";
+		failure = "sent an invalid answer";
 	if (!failure && !(text = malloc((size_t)reply.out + reply.err + 1)))
-		failure = "gave an answer that memory has no room for";
+		failure = "sent an answer too large for memory";
 	if (!failure)
 		failure = receive(agent, text, (size_t)reply.out + reply.err, until);
 	if (failure)

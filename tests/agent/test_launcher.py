@@ -235,11 +235,11 @@ def test_what_is_too_large_for_the_agent_is_done_by_the_plugin(launcher: Path, t
     ("behave", "reason"),
     [
         (hanging(BEGUN), "cni-agent did not answer in time"),
-        (answering(BEGUN), "cni-agent went away before it answered"),
-        (answering(BEGUN + b"CNI\x02\0\0"), "cni-agent went away before it answered"),
-        (answering(BEGUN + reply(0, b"whole")[:-2]), "cni-agent went away before it answered"),
-        (answering(BEGUN + b"HTTP/1.1 400 Bad Request\r\n\r\n"), "an answer that makes no sense"),
-        (answering(BEGUN + reply(9999, b"")), "an answer that makes no sense"),
+        (answering(BEGUN), "cni-agent closed the connection before it answered"),
+        (answering(BEGUN + b"CNI\x02\0\0"), "cni-agent closed the connection before it answered"),
+        (answering(BEGUN + reply(0, b"whole")[:-2]), "cni-agent closed the connection before it answered"),
+        (answering(BEGUN + b"HTTP/1.1 400 Bad Request\r\n\r\n"), "sent an invalid answer"),
+        (answering(BEGUN + reply(9999, b"")), "sent an invalid answer"),
     ],
     ids=["hangs", "dies", "dies in the header", "dies in the text", "garbage", "impossible"],
 )

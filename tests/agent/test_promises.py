@@ -366,7 +366,7 @@ def test_an_agent_that_knows_of_another_boot_refuses(host: Host, one_shot: Path)
 
     assert first.addresses() + second.addresses() == ["10.0.0.2/28", "10.0.0.3/28"]
     (fault, *_others) = {line["fault"] for line in told(agent)}
-    assert "/run/cni-vlan/boot names another boot than the host" in fault
+    assert "/run/cni-vlan/boot is of another boot than the host's" in fault
     agent.stop()
 
 

@@ -36,7 +36,7 @@ BAD = {
     ),
     "crash": ("kill -SEGV $$", 130, "killed by signal 11"),
     "silent-failure": ("echo out of cheese >&2; exit 3", 130, "exit status 3"),
-    "rubbish": ("echo this is no JSON", 130, "it printed no JSON"),
+    "rubbish": ("echo this is no JSON", 130, "its output is not JSON"),
     "rubbish-result": ("""echo '{"ips": [7]}'""", 6, "parse result"),
     "no-address": ("""echo '{"cniVersion": "1.1.0"}'""", 7, "returned no address"),
     "hang": ("exec sleep 600", 130, "no answer in 2 s, killed"),

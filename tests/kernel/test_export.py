@@ -148,7 +148,7 @@ def test_somebody_else_s_route_is_left_alone_and_told(host: Host) -> None:
     found = host.run(host.find("cni-vlan"), "doctor", check=False).stdout
     pod.detach(routed())
 
-    assert "table 177: 10.99.0.0/24 is not of cni-vlan" in found
+    assert "table 177: 10.99.0.0/24 was not added by cni-vlan" in found
     assert host.ip("route", "show", "table", "177")[0]["dst"] == "10.99.0.0/24"
 
 
@@ -216,7 +216,7 @@ def test_what_cannot_be_exported_is_refused(host: Host) -> None:
     plug_in(host)
     (pod,) = host.pods("p1")
     for conf, words in (
-        (routed("bridge"), "only l3 and l3s are routed"),
+        (routed("bridge"), "pods in mode bridge are reached on layer 2"),
         (routed(exportTable=254), "must be 1 to 252"),
         ({**routed(), "export": "all"}, "export 'all'"),
         ({**network("x", "eth0", SUBNET, mode="l3"), "exportTable": 5}, "only with export"),

@@ -54,7 +54,7 @@ def test_a_node_that_is_well(host: Host, operator: Operator) -> None:
 
     assert {verdict for verdict, _subject, _text in found} == {"ok"}
     assert ("ok", "kernel", "has macvlan, ipvlan, vlan, dummy") in found
-    assert ("ok", "lan", "parent eth0.10 can be used") in found
+    assert ("ok", "lan", "parent eth0.10 is ready") in found
     assert ("ok", "eth0.10", "carries 1 pod interface") in found
     assert ("ok", "agent", f"listens on {host.socket}") in found
     assert set(host.links()) == {"lo", "eth0", "eth0.10"}
@@ -117,7 +117,7 @@ def test_leftovers_are_told(host: Host, operator: Operator) -> None:
 
     found = operator.finds(status=1)
 
-    assert ("fail", "eth0.20", "is gone, and cuts 1 pods off") in found
+    assert ("fail", "eth0.20", "is missing, with 1 pod interface on it") in found
     assert ("warn", "eth0.9", "was created for pods, but has no record of its users") in found
     text = next(text for verdict, subject, text in found if (verdict, subject) == ("warn", "lan"))
     assert "p1:eth0 is gone" in text
@@ -135,7 +135,7 @@ def test_a_lost_carrier_and_a_full_pool_are_told(host: Host, operator: Operator)
     found = operator.finds()
 
     assert ("warn", "small", "eth0 has no carrier") in found
-    assert ("warn", "pool small", "no address of 10.5.0.0/30 is free, 1 are leased") in found
+    assert ("warn", "pool small", "no address of 10.5.0.0/30 is free (1 leased)") in found
     assert [subject for verdict, subject, _text in found if verdict == "warn"] == ["small", "pool small"]
 
 
@@ -159,8 +159,8 @@ def test_the_host_s_way_to_pods_is_told(host: Host, operator: Operator) -> None:
         "eth0.10 (macvlan bridge, created, removed with its last pod, host access by host-eth0.10)" in shown
     )
     assert {verdict for verdict, _subject, _text in well} == {"ok"}
-    assert ("fail", "host-eth0.10", "is gone: the host does not reach 1 pod interface") in gone
-    assert ("warn", "host-eth0", "is left over, and no pod needs it") in left
+    assert ("fail", "host-eth0.10", "is missing: the host cannot reach 1 pod interface") in gone
+    assert ("warn", "host-eth0", "is left over: no pod needs it") in left
 
 
 def test_a_container_that_is_gone_is_released(host: Host, operator: Operator) -> None:
@@ -210,8 +210,8 @@ def test_a_container_that_lives_is_not_released(host: Host) -> None:
     host.run(plugin, "release", "p1", "eth0", "--yes", "--force")
 
     assert refused.returncode == 1
-    assert "is still there, at /run/netns/p1" in refused.stderr
-    assert "no such container" in nobody.stderr
+    assert "still exists, at /run/netns/p1" in refused.stderr
+    assert "no attachment of such a container" in nobody.stderr
     assert everybody.returncode == 1
     assert still_there
     assert not pod.has_link("eth0")

@@ -15,11 +15,11 @@ LONG = "uplink-of-long1"  # 15 bytes
     [
         ({}, {"mode": "l2"}, "macvlan and ipvlan cannot share a parent"),
         ({"mode": "l2"}, {}, "macvlan and ipvlan cannot share a parent"),
-        ({"mode": "l2"}, {"mode": "l3"}, "an ipvlan mode and flag hold for the whole parent"),
-        ({"mode": "l2"}, {"mode": "l2", "flag": "private"}, "an ipvlan mode and flag hold"),
-        ({"mode": "passthru"}, {}, "passthru takes the parent for itself"),
-        ({}, {"mode": "passthru"}, "passthru takes the parent for itself"),
-        ({"mode": "passthru"}, {"mode": "passthru"}, "passthru takes the parent for itself"),
+        ({"mode": "l2"}, {"mode": "l3"}, "all ipvlan interfaces on a parent have one mode and flag"),
+        ({"mode": "l2"}, {"mode": "l2", "flag": "private"}, "have one mode and flag"),
+        ({"mode": "passthru"}, {}, "a passthru interface must be alone on its parent"),
+        ({}, {"mode": "passthru"}, "a passthru interface must be alone on its parent"),
+        ({"mode": "passthru"}, {"mode": "passthru"}, "a passthru interface must be alone on its parent"),
     ],
 )
 def test_what_cannot_share_a_parent_is_refused(host: Host, first: Json, second: Json, words: str) -> None:
@@ -67,7 +67,7 @@ def test_another_program_on_the_parent_is_told(host: Host, mode: str) -> None:
     reply = pod.add(network("lan", "eth0", SUBNET, mode=mode))
 
     assert reply.code == 102
-    assert "the device serves another driver" in reply.msg
+    assert "is in use by another driver" in reply.msg
     assert host.state() == []
 
 
@@ -111,7 +111,7 @@ def test_a_mac_address_is_given_once_on_a_parent(host: Host) -> None:
     reply = other.add(conf)
 
     assert reply.code == 102
-    assert "use MAC address 02:00:00:00:00:aa on eth0.10: p1:eth0 has it" in reply.msg
+    assert "use MAC address 02:00:00:00:00:aa on eth0.10: it is in use by p1:eth0" in reply.msg
     assert not other.has_link("eth0")
     one.detach(conf)
     other.attach(conf)

@@ -378,7 +378,7 @@ def test_t18_t19_a_premade_vlan_of_any_name_is_left(host: Host, name: str) -> No
     if name == "foo":
         refused = c1.add(network("other", "eth0.40", "192.168.41.0/24"))
         assert refused.code == 102
-        assert "VLAN 40 is there already, as foo" in refused.msg
+        assert "VLAN 40 already exists, as foo" in refused.msg
         assert set(host.links()) == {"lo", "eth0", "foo"}
         assert host.state() == []
 

@@ -48,7 +48,7 @@ def test_pods_keep_their_addresses_and_new_ones_come_after(after: Ipam, there: P
     assert done.stdout == (
         "took over 10.0.0.2/24, 2001:db8::2/64 of one eth0\n"
         "took over 10.0.0.3/24, 2001:db8::3/64 of two eth0\n"
-        "took over 2 attachments; 0 were here already, 0 leases are void\n"
+        "took over 2 attachments; 0 were leased here already, 0 void leases were skipped\n"
     )
     assert after.check("one", ["10.0.0.2/24", "2001:db8::2/64"]).status == 0
     assert after.add("new") == ["10.0.0.10/24", "2001:db8::4/64"]
@@ -66,7 +66,7 @@ def test_it_can_be_done_again(after: Ipam, there: Path, tmp_path: Path) -> None:
     again = after.tool(*arguments)
 
     assert again.returncode == 0
-    assert again.stdout == "took over 0 attachments; 2 were here already, 0 leases are void\n"
+    assert again.stdout == "took over 0 attachments; 2 were leased here already, 0 void leases were skipped\n"
 
 
 def test_a_dry_run_changes_nothing(after: Ipam, there: Path, tmp_path: Path) -> None:
@@ -95,8 +95,10 @@ def test_leases_of_an_earlier_boot_stay_behind(after: Ipam, there: Path, tmp_pat
 
     done = after.tool("import", config(tmp_path, "cni-ipam"), "--from", str(there))
 
-    assert "left 10.0.0.2: of an earlier boot, its pod is gone\n" in done.stdout
-    assert done.stdout.endswith("took over 1 attachments; 0 were here already, 2 leases are void\n")
+    assert "skipped 10.0.0.2: its lease is from an earlier boot\n" in done.stdout
+    assert done.stdout.endswith(
+        "took over 1 attachments; 0 were leased here already, 2 void leases were skipped\n"
+    )
 
 
 def test_a_lease_without_an_interface_and_an_empty_one(after: Ipam, there: Path, tmp_path: Path) -> None:

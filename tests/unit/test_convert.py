@@ -176,7 +176,7 @@ def test_a_chain_keeps_its_other_plugins(tmp_path: Path) -> None:
         ([], "0 networks"),
         ({"x": 1}, "neither the output of docker network inspect nor"),
         ({**DOCKER, "Driver": "bridge"}, "driver bridge is not macvlan or ipvlan"),
-        ({"name": "x", "type": "bridge"}, "no plugin in it is macvlan, ipvlan, vlan"),
+        ({"name": "x", "type": "bridge"}, "no plugin in it has the type macvlan, ipvlan, vlan"),
         ({"name": "x", "plugins": 1}, "plugins is not a list of objects"),
         ({"name": "x", "plugins": [{"type": "macvlan"}, 1]}, "plugins is not a list of objects"),
         ({**DOCKER, "Options": {"com.docker.network.driver.mtu": "big"}}, "mtu big: not a number"),

@@ -48,7 +48,7 @@ def test_every_problem_of_every_file_is_told(tmp_path: Path) -> None:
     assert any("mode" in line and "bridged" in line for line in lines)
     assert any("mtu" in line for line in lines)
     assert any("10.0.0.1/24" in line for line in lines)
-    assert f"{other}: no plugin in it is cni-vlan" in lines
+    assert f"{other}: no plugin in it has the type cni-vlan" in lines
     assert lines[-1] == "Error: 2 of 3 files are not valid"
 
 

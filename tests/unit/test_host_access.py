@@ -63,7 +63,7 @@ DECISIONS = {
 def test_what_is_done_for_the_shim(name: str) -> None:
     case = DECISIONS[name]
     if case.action is None:
-        with pytest.raises(ParentConflict, match="a link of that name is not ours"):
+        with pytest.raises(ParentConflict, match="a link of that name was not created by cni-vlan"):
             host_access.decide(case.link, PARENT, BRIDGE, half_made=case.half_made)
     else:
         assert host_access.decide(case.link, PARENT, BRIDGE, half_made=case.half_made) is case.action
@@ -220,6 +220,6 @@ def test_differences() -> None:
         "the host has no route to 10.50.0.3"
     ]
     assert host_access.mismatches(name, None, ["10.50.0.2/24"], routes) == [
-        "host-eth0.50 is missing: the host does not reach the pod"
+        "host-eth0.50 is missing: the host cannot reach the pod"
     ]
     assert "is down" in host_access.mismatches(name, SHIM._replace(up=False), ["10.50.0.2/24"], routes)[0]

@@ -21,7 +21,7 @@ REQUEST = struct.Struct("=4sII")
 REPLY = struct.Struct("=4sIII")
 DECLINED = 0x100
 DEADLINE_S = 100
-WENT_AWAY = Reply(1, '{"code": 11, "msg": "cni-agent closed the connection before it answered"}', "")
+WENT_AWAY = Reply(1, '{"code": 11, "msg": "cni-agent went away before it answered"}', "")
 
 
 class OldLauncher:

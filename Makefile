@@ -1,4 +1,4 @@
-# Every target does its own set-up. `make demo` and `make test` work on a fresh Debian machine, as root.
+# Each target prepares what it needs. `make demo` and `make test` work on a fresh Debian machine, as root.
 .PHONY: this-release other-releases demo cluster simulation fuzz crash chaos test lint unit store agent conformance kernel power nodes runtimes kubernetes without-kubernetes lab fresh newer image build bench bench-quick lock clean
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
@@ -42,10 +42,10 @@ power: $(STAMP)
 	@echo "== loss of power"
 	$(PY) -m pytest -q $(or $(ARGS),tests/power)
 
-# The release after this machine's, for which what is built here works too; a bundle needs the C library it was built with.
+# The next release of Debian, where the build works too: a bundle needs the C library that it was built with, or a later one.
 NEWER := $(if $(shell grep -s '^VERSION_CODENAME=bookworm' /etc/os-release),trixie)
 
-# A directory with the programs of Kubernetes, as docs/kubernetes.md says; by default the one beside the checkout, if it is there.
+# A directory with the programs of Kubernetes (docs/kubernetes.md); by default the one beside the checkout, if there is one.
 KUBERNETES ?= $(wildcard ../shared/kubernetes)
 
 kubernetes: $(STAMP) build image
@@ -94,7 +94,7 @@ simulation: $(STAMP)
 	@$(PY) -m tests.lab.tools etcd
 	$(PY) -m tests.cluster.simulation --nodes $(or $(NODES),50) --operations $(or $(OPERATIONS),100000) $(if $(SEED),--seed $(SEED))
 
-# An emulated node has one processor, so two lines of them go side by side, once what they share is built.
+# An emulated node uses one processor, so two lines of suites run side by side, after the build that they share.
 test: lint unit store cluster fuzz crash agent conformance kernel chaos build image
 	@$(MAKE) --no-print-directory --jobs 2 this-release other-releases
 
@@ -116,10 +116,10 @@ lock: $(STAMP)
 	@$(PIN) --constraint requirements.lock --output-file requirements-run.lock pyproject.toml
 	@$(PIN) --extra bench --constraint requirements.lock --output-file requirements-bench.lock pyproject.toml
 
-# The bundle is one program under three names, and the launcher that stands for two of them.
+# The bundle is one program under three names, and the launcher that is installed under two of them.
 build: $(STAMP) dist/SHA256SUMS
 
-# The archive holds the time of the commit.
+# The archive has the time of the commit.
 dist/SHA256SUMS: README.md CHANGELOG.md LICENSE $(wildcard .git/logs/HEAD)
 dist/SHA256SUMS: dist/bundle/cni-agent dist/bundle/launcher dist/launcher-arm64 tools/package $(shell find manifests -type f) requirements-run.lock
 	@echo "== packing it"
@@ -157,7 +157,7 @@ dist/launcher-arm64: launcher/launcher.c launcher/build-arm64
 	@echo "== building the launcher for arm64"
 	@launcher/build-arm64 $@
 
-# FUZZ=100000 make fuzz: as long as one likes.
+# FUZZ=100000 make fuzz runs longer.
 fuzz: $(STAMP)
 	@echo "== fuzzing: configurations, environments, results, files"
 	@$(PY) -m tests.lab.tools ip unshare
@@ -168,7 +168,7 @@ crash: $(STAMP) dist/launcher
 	@$(PY) -m tests.lab.tools strace musl-gcc ip
 	$(PY) -m pytest -q $(or $(ARGS),-n 2 --dist worksteal tests/crash)
 
-# make chaos SECONDS=600 SEED=7: as long as one likes, and the same again.
+# make chaos SECONDS=600 SEED=7 runs longer; a seed repeats its sequence.
 chaos: $(STAMP) dist/launcher
 	@echo "== chaos"
 	@$(PY) -m tests.lab --mode node --side-by-side -- python3 -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
@@ -183,7 +183,7 @@ dist/floor: tests/bench/floor.c | $(STAMP)
 	@mkdir -p dist
 	@musl-gcc -static -O2 -Wall -Wextra -idirafter /usr/include -idirafter /usr/include/$(shell uname -m)-linux-gnu -o $@ $<
 
-# make bench BASE=<a checkout that is built>: only beside that one, in turns.
+# make bench BASE=DIR compares this build with that of another checkout, in turns, and does nothing else.
 bench bench-quick: $(STAMP) dist/bundle/launcher dist/floor
 	@$(PY) -m tests.lab.tools host-local
 	.venv/bin/pip install --quiet --require-hashes --requirement requirements-bench.lock

@@ -145,9 +145,9 @@ def test_what_source_validation_forbids_is_refused(
 @pytest.mark.parametrize(
     ("keys", "code", "words"),
     [
-        ({"mode": "private"}, 2, "macvlan private passes nothing"),
-        ({"mode": "vepa"}, 2, "macvlan vepa"),
-        ({"mode": "passthru"}, 2, "macvlan passthru"),
+        ({"mode": "private"}, 2, "macvlan interfaces in mode private cannot reach"),
+        ({"mode": "vepa"}, 2, "in mode vepa"),
+        ({"mode": "passthru"}, 2, "in mode passthru"),
         ({"mode": "l2", "flag": "private"}, 2, "flag private"),
         ({"ipam": {}}, 7, "hostAccess: requires ipam"),
         ({"hostRoutes": ["10.96.0.1/12"]}, 7, "hostRoutes 10.96.0.1/12"),

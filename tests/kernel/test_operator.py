@@ -53,7 +53,7 @@ def test_a_node_that_is_well(host: Host, operator: Operator) -> None:
     found = operator.finds()
 
     assert {verdict for verdict, _subject, _text in found} == {"ok"}
-    assert ("ok", "kernel", "has macvlan, ipvlan, vlan, dummy") in found
+    assert ("ok", "kernel", "supports macvlan, ipvlan, vlan, dummy") in found
     assert ("ok", "lan", "parent eth0.10 is ready") in found
     assert ("ok", "eth0.10", "carries 1 pod interface") in found
     assert ("ok", "agent", f"listens on {host.socket}") in found
@@ -230,7 +230,7 @@ def test_the_words_for_a_person(host: Host, operator: Operator) -> None:
 
     shown = operator.sees("doctor", status=1)
 
-    assert "ok    kernel: has" in shown
+    assert "ok    kernel: supports" in shown
     assert "fail  far: eth7 does not exist\n      -> " in shown
 
 

@@ -65,8 +65,8 @@ fresh: $(STAMP)
 
 newer:
 ifneq ($(NEWER),)
-	@echo "== runtimes of Debian $(NEWER)"
-	@$(MAKE) --no-print-directory LAB_SUITE=$(NEWER) runtimes
+	@echo "== runtimes and FRR of Debian $(NEWER)"
+	@$(MAKE) --no-print-directory LAB_SUITE=$(NEWER) ARGS="$(or $(ARGS),tests/kernel/test_frr.py tests/e2e/runtimes)" runtimes
 endif
 
 dist/launched: dist/launcher

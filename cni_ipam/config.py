@@ -18,6 +18,7 @@ from cni_core.result import DNS, ONE_PER_FAMILY, Route
 from cni_core.result_json import parse_dns, parse_route, route_problem
 from cni_ipam import place
 from cni_ipam.cluster import BLOCK_SIZE, FILES, Cluster, ClusterKeys, parse_cluster
+from cni_ipam.hostlocal_words import reference_error
 from cni_ipam.place import DATA_DIR, Place
 from cni_ipam.ranges import RangeSet
 from cni_ipam.subnets import Subnet, range_sets
@@ -96,12 +97,13 @@ def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
     if not isinstance(document, dict):
         raise InvalidConfig("IPAM config missing 'ipam' key")
     conf, sets, problems = _read(document, _runtime_ranges(call, warn), call.network, warn)
-    _check_default_pool(document, sets, problems)
     problems += _family_problems(sets, call.cni_version)
     requested = _requested(call, problems)
     cluster = _cluster(conf, call.network, problems)
     routes = tuple(parse_route(route) for route in conf.get("routes", ()))
     problems += _route_problems(routes)
+    if document.get("type") == "host-local" and (problems or not sets):
+        _refuse_as_host_local(call, document)
     if problems:
         raise InvalidConfig.of(problems)
     docker_schema = bool(conf.get("subnets")) or not sets
@@ -122,10 +124,13 @@ def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
     )
 
 
-def _check_default_pool(document: Mapping[str, Any], sets: Sequence[RangeSet], problems: list[str]) -> None:
-    """Raise host-local's error when cni-ipam runs in its place: its users want no default pool."""
-    if not sets and document.get("type") == "host-local" and not problems:
-        raise InvalidConfig("no IP ranges specified")
+def _refuse_as_host_local(call: Call, document: Mapping[str, Any]) -> None:
+    """Raise host-local's error when cni-ipam runs in its place; its users want no default pool either."""
+    runtime = section(call.conf, "runtimeConfig", "ipRanges") or ()
+    version = call.cni_version if call.cni_version in ONE_PER_FAMILY else ""
+    text = reference_error(document, runtime, call.args.get("IP", ""), version)
+    if text:
+        raise InvalidConfig(text)
 
 
 def _cluster(conf: Schema, network: str, problems: list[str]) -> Cluster | None:

@@ -153,7 +153,8 @@ class Rack:
         sessions = "".join(
             f"protocol bgp n{number}_{family} {{"
             f" local {text.format(1)} as 64500; neighbor {text.format(11)} as 64512;"
-            f" ipv{family} {{ import all; export none; }}; }}\n"
+            # Two connections at once, and BIRD would give up the routes that it keeps for its neighbour.
+            f" passive on; ipv{family} {{ import all; export none; }}; }}\n"
             for number, texts in LINK.items()
             for family, text in zip((4, 6), texts, strict=True)
         )

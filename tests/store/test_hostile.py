@@ -193,3 +193,41 @@ def test_errors_read_as_those_of_host_local(executable: Path, tmp_path: Path, ca
         shown.append("; ".join(filter(None, [document["msg"], document.get("details")])))
 
     assert shown[0] == shown[1]
+
+
+FIRST = {"subnet": "10.0.0.0/24"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"ranges": []},
+        {"ranges": [[]]},
+        {"ranges": [[FIRST], [{"subnet": "10.0.0.1/24"}]]},
+        {"ranges": [[{"subnet": "10.0.0.0/24", "rangeStart": "10.0.1.3"}]]},
+        {"ranges": [[{"subnet": "10.0.0.0/24", "rangeEnd": "10.0.1.3"}]]},
+        {"ranges": [[{"subnet": "10.0.0.0/24", "rangeStart": "10.0.0.30", "rangeEnd": "10.0.0.3"}]]},
+        {"ranges": [[{"subnet": "10.0.0.0/24", "rangeStart": "fd00::1"}]]},
+        {"ranges": [[{"subnet": "10.0.0.0/24", "gateway": "x"}]]},
+        {"ranges": [[{"subnet": "10.0.0.x/24"}]]},
+        {"ranges": [[FIRST, {"subnet": "fd00::/64"}]]},
+        {"ranges": [[FIRST], [{"subnet": "10.0.0.0/25"}]]},
+        {"ranges": [[FIRST, {"subnet": "10.0.0.0/25"}]]},
+        {"subnet": "10.0.0.0/24", "ranges": [[{"subnet": "10.0.0.128/25"}]]},
+        {"routes": [{"dst": "x"}]},
+    ],
+    ids=json.dumps,
+)
+def test_errors_of_configurations_read_as_those_of_host_local(
+    executable: Path, tmp_path: Path, changed: Json
+) -> None:
+    shown = []
+    for program in (REFERENCE, executable):
+        ipam = host_local(program, tmp_path / program.name, [FIRST])
+        ipam.conf |= {"cniVersion": "1.0.0", "args": {}}
+        ipam.conf["ipam"] |= {"type": "host-local", **changed}
+        document = ipam.call("ADD", "c").document
+        shown.append("; ".join(filter(None, [document.get("msg"), document.get("details")])))
+
+    assert shown[0]
+    assert shown[0] == shown[1]

@@ -18,8 +18,9 @@ from cni_ipam import membership, upkeep
 from cni_ipam.block_store import BlockStore
 from cni_ipam.blocks import Block, pool_of, want_name
 from cni_ipam.claims import Claims
-from cni_ipam.engine import Entry
+from cni_ipam.engine import Entry, Snapshot
 from cni_ipam.holdings import Holdings, HoldingsFile, State
+from cni_ipam.objects import family_of, used_of
 from cni_ipam.pins import Pins
 from cni_ipam.place import DATA_DIR, Place
 from cni_ipam.poolfile import PoolFile, pools
@@ -28,6 +29,8 @@ from cni_ipam.upkeep import EMPTY_S, Demand, Use
 
 CONTACT_S = 30.0  # an idle node asks the engine once in this time
 _PRESSED_S = 5.0  # while other nodes may ask for a block
+_PATIENCE_S = 1.0  # after a failure, doubled with each
+_PINS_CONTACTS = 10
 _BURST_S = 0.02  # a burst of pods wakes the task once
 _ROUTE_S = 1.0
 _FULL = 0.9  # of the pool's blocks are held: then nodes may starve
@@ -52,12 +55,34 @@ class _Pool:
         self.is_shared = False
         self.due = 0.0
         self.empty_since: dict[Block, float] = {}
-        self.wanted = False
+        self.wanted: frozenset[int] = frozenset()
+        self.has_want = False
         self.pressed = False
         self.settled = False
-        self.contacted = False
+        self.pins_due = 0.0
+        self.used: dict[str, int] = {}
         self.published: dict[str, int] = {}
         self.figures = Figures()
+        self._patience = 0.0
+        self.ask_again = 0.0
+
+    def wait_longer(self, longest: float) -> None:
+        """Ask the engine for nothing more for a while, that doubles until it answers."""
+        self._patience = min(longest, max(_PATIENCE_S, 2 * self._patience))
+        self.ask_again = time.monotonic() + self._patience
+
+    def wait_no_longer(self) -> None:
+        """Ask the engine as need be: it has answered."""
+        self._patience = self.ask_again = 0.0
+
+
+class _Member(NamedTuple):
+    """A pool that this node shares, at one look."""
+
+    name: str
+    pool: _Pool
+    store: BlockStore
+    claims: Claims
 
 
 class Claimer:
@@ -109,17 +134,35 @@ class Claimer:
 
     def look_after(self) -> float:
         """Look after each pool once; return the seconds until one is due."""
-        next_due = time.monotonic() + self._contact_s
+        members = list(self._members())
+        by_engine: dict[int, list[_Member]] = {}
+        for member in members:
+            by_engine.setdefault(id(member.claims.engine), []).append(member)
+        for group in by_engine.values():
+            now = time.monotonic()
+            nodes = self._contact(group) if any(now >= member.pool.due for member in group) else None
+            for member in group:
+                self._guarded(member, self._follow)
+            if nodes is not None:
+                self._publish(group, nodes)
+        now = time.monotonic()
+        due = [member.pool.due for member in members]
+        due += [member.pool.ask_again for member in members if member.pool.ask_again > now]
+        return max(0.0, min([*due, now + self._contact_s]) - now)
+
+    def _members(self) -> Iterable[_Member]:
         for name in self._names():
             pool = self._pools.setdefault(name, _Pool(Reclaimer(self._complain, self._grace_s)))
+            place = Place(name, self._data_dir)
             try:
-                self._tend(Place(name, self._data_dir), pool)
+                cluster = HoldingsFile(place).cluster()
             except CniError as error:
-                self._failed(name, pool, error)
-            except Exception as error:  # noqa: BLE001 - a fault with one pool must not end the task for all
-                self._failed(name, pool, CniError(f"{type(error).__name__}: {error}"))
-            next_due = min(next_due, pool.due)
-        return max(0.0, next_due - time.monotonic())
+                self._complain(f"pool {name}: {error.msg}")
+                continue
+            pool.is_shared = cluster is not None
+            if cluster is not None:
+                store = BlockStore(place, cluster, self._complain)
+                yield _Member(name, pool, store, store.claims())
 
     def _names(self) -> list[str]:
         try:
@@ -128,63 +171,112 @@ class Claimer:
             self._complain(error.msg)
             return []
 
-    def _failed(self, name: str, pool: _Pool, error: CniError) -> None:
+    def _guarded(self, member: _Member, step: Callable[[_Member], None]) -> bool:
+        """Take a step for a pool; a fault with one must not end the task for all."""
+        try:
+            step(member)
+        except CniError as error:
+            self._failed(member, error)
+        except Exception as error:  # noqa: BLE001
+            self._failed(member, CniError(f"{type(error).__name__}: {error}"))
+        else:
+            return True
+        return False
+
+    def _failed(self, member: _Member, error: CniError) -> None:
+        pool = member.pool
         pool.figures = pool.figures._replace(failures=pool.figures.failures + 1, reachable=False)
-        pool.due = time.monotonic() + self._contact_s
-        self._complain(f"pool {name}: {error.msg}{f'; {error.details}' if error.details else ''}")
+        pool.wait_longer(self._contact_s)
+        pool.due = max(pool.due, pool.ask_again)
+        self._complain(f"pool {member.name}: {error.msg}{f'; {error.details}' if error.details else ''}")
 
-    def _tend(self, place: Place, pool: _Pool) -> None:
-        cluster = HoldingsFile(place).cluster()
-        pool.is_shared = cluster is not None
-        if cluster is None:
-            pool.due = time.monotonic() + self._contact_s
-            return
-        store = BlockStore(place, cluster, self._complain)
-        claims = store.claims()
-        if time.monotonic() >= pool.due:
-            self._contact(claims, pool)
-        if store.holdings.read().confirmed != boot_id():
-            return
-        self._follow(store, claims, pool)
+    def _contact(self, group: Sequence[_Member]) -> Snapshot | None:
+        """Ask an engine, once for all of its pools, what has changed; return the objects of the nodes.
 
-    def _contact(self, claims: Claims, pool: _Pool) -> None:
-        """Ask the engine whether this node still holds its own, and whether other nodes starve."""
-        with claims.alone():
-            nodes = claims.engine.list("node")
-            if not pool.settled or not membership.is_current(claims, nodes):
+        None if it does not answer, or this node has just joined.
+        """
+        try:
+            nodes = group[0].claims.engine.list("node")
+        except CniError as error:
+            for member in group:
+                self._failed(member, error)
+            return None
+        settled = [member for member in group if self._guarded(member, lambda m: self._agree(m, nodes))]
+        is_listed = any(entry.name == group[0].claims.me().node for entry in nodes.entries)
+        return nodes if settled and is_listed else None
+
+    def _agree(self, member: _Member, nodes: Snapshot) -> None:
+        """Look whether this node still holds its own, and whether other nodes starve."""
+        pool, claims = member.pool, member.claims
+        if not pool.settled or not membership.is_current(claims, nodes):
+            with claims.alone():
                 membership.settle(claims)
-                pool.settled = True
+            pool.settled = True
         pool.reclaimer.look(claims, nodes.entries)
         pool.pressed = _share(claims, nodes.entries) >= _FULL
-        pool.wanted = pool.pressed and self._is_wanted(claims)
+        pool.wanted = self._wants(member) if pool.pressed else frozenset()
         Pins(claims).give_back()
+        self._look_for_pins(member)
         pool.figures = pool.figures._replace(reachable=True)
-        pool.contacted = True
+        pool.wait_no_longer()
         pool.due = time.monotonic() + (_PRESSED_S if pool.pressed else self._contact_s)
 
-    def _is_wanted(self, claims: Claims) -> bool:
-        own = want_name(claims.place.pool, claims.me().node)
-        return any(entry.name != own for entry in claims.engine.list("want", claims.place.pool).entries)
+    def _look_for_pins(self, member: _Member) -> None:
+        """Learn now and then which addresses of this node's blocks other nodes keep no more."""
+        now = time.monotonic()
+        if now >= member.pool.pins_due and member.store.holdings.read().foreign:
+            member.pool.pins_due = now + _PINS_CONTACTS * self._contact_s
+            with member.claims.alone():
+                member.claims.look_for_pins()
 
-    def _follow(self, store: BlockStore, claims: Claims, pool: _Pool) -> None:
+    @staticmethod
+    def _wants(member: _Member) -> frozenset[int]:
+        """Return the IP versions of the blocks that other nodes ask for."""
+        own = want_name(member.name, member.claims.me().node)
+        wants = member.claims.engine.list("want", member.name).entries
+        member.pool.has_want = any(entry.name == own for entry in wants)
+        return frozenset(family_of(entry) or 4 for entry in wants if entry.name != own)
+
+    def _publish(self, group: Sequence[_Member], nodes: Snapshot) -> None:
+        """Tell the other nodes, once for all pools of an engine, how full this node's blocks are."""
+        member = group[0]
+        if all(m.pool.used == m.pool.published for m in group):
+            return
+        own = next(entry for entry in nodes.entries if entry.name == member.claims.me().node)
+        used = {name: count for m in group for name, count in m.pool.used.items()}
+
+        def publish(_member: _Member) -> None:
+            if membership.publish(member.claims.engine, own, used, {m.name for m in group}):
+                for each in group:
+                    each.pool.published = each.pool.used
+
+        self._guarded(member, publish)
+
+    def _follow(self, member: _Member) -> None:
+        """Claim and give back by what is leased here now."""
+        pool, store, claims = member.pool, member.store, member.claims
         holdings = store.holdings.read()
+        if holdings.confirmed != boot_id():
+            return
         uses = self._uses(store, holdings)
         pool.figures = pool.figures._replace(
             blocks=Counter(use.held.state.value for use in uses),
             free=sum(use.held.block.size - use.used for use in uses if use.held.state is State.HELD),
         )
+        pool.used = {use.held.block.name(member.name): use.used for use in uses}
         demands = [Demand(*found) for found in PoolFile(store.place).leasable()]
         empty = self._empty(uses, pool)
         found = upkeep.plan(uses, demands, empty, size=holdings.size or 1, wanted=pool.wanted)
         for block in found.forget:
             claims.forget(block)
+        if time.monotonic() < pool.ask_again:
+            return
         self._give_back(store, claims, pool, found.give_back)
         for demand in () if holdings.draining else found.claim:
             self._claim(claims, demand, pool)
-        used = {use.held.block.name(store.place.pool): use.used for use in uses}
-        if used != pool.published and pool.contacted and membership.publish(claims, used):
-            pool.published = used
-        pool.contacted = False
+        if pool.has_want and pool.figures.free:
+            claims.want_no_more()  # the pods that it was for have gone, or found room
+            pool.has_want = False
         if found.claim or found.give_back:
             with locked(f"{store.directory}/lock"):
                 store.clear_marks()
@@ -197,7 +289,7 @@ class Claimer:
             with claims.alone():
                 is_given = claims.give_back(block, store.is_empty)
             if is_given:
-                pool.wanted = False  # one for each time that it is asked
+                pool.wanted -= {block.version}  # one for each time that it is asked
                 pool.figures = pool.figures._replace(given_back=pool.figures.given_back + 1)
 
     def _uses(self, store: BlockStore, holdings: Holdings) -> list[Use]:
@@ -220,6 +312,7 @@ class Claimer:
                 claims.claim(demand.version, demand.intervals, claims.place.pool, may_want=False)
         except PoolExhausted:
             pool.pressed = True
+            pool.wait_longer(_PRESSED_S)
         else:
             pool.figures = pool.figures._replace(claimed=pool.figures.claimed + 1)
 
@@ -227,11 +320,6 @@ class Claimer:
 def _share(claims: Claims, nodes: Sequence[Entry]) -> float:
     """Return the share of the pool's blocks that nodes hold, by what they last said: it costs no request."""
     pool = claims.place.pool
-    held = {name for node in nodes for name in _used(node) if pool_of(name) == pool}
+    held = {name for node in nodes for name in used_of(node) if pool_of(name) == pool}
     total = min((claims.total(*demand) for demand in PoolFile(claims.place).leasable()), default=0)
     return len(held) / total if total else 0.0
-
-
-def _used(node: Entry) -> Iterable[str]:
-    used = node.fields.get("used")
-    return used if isinstance(used, dict) else ()

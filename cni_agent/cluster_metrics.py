@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable
 
+from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from cni_agent.claimer import Claimer
+from cni_ipam import engine_waits
+
+_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 6.0)
 
 
 class ClusterMetrics:
@@ -12,6 +16,14 @@ class ClusterMetrics:
 
     def __init__(self, claimer: Claimer) -> None:
         self._claimer = claimer
+        self._waits = Histogram(
+            "cni_engine_wait_seconds",
+            "Seconds that a pod's ADD or DEL waited for the cluster's store, those that gave up included.",
+            ["pool"],
+            buckets=_BUCKETS_S,
+            registry=None,
+        )
+        engine_waits.tell(lambda pool, seconds: self._waits.labels(pool).observe(seconds))
 
     def collect(self) -> Iterable[Metric]:
         """Yield the metrics (prometheus_client, custom collectors)."""
@@ -36,4 +48,4 @@ class ClusterMetrics:
             for state, count in sorted(found.blocks.items()):
                 blocks.add_metric([pool, state], count)
             free.add_metric([pool], found.free)
-        return [claims, given, failures, up, blocks, free]
+        return [claims, given, failures, up, blocks, free, *self._waits.collect()]

@@ -8,18 +8,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from cni_core.errors import CniError
-from cni_ipam import agreement, reclaim
+from cni_ipam import estate, reclaim
 from cni_ipam.claims import Claims
-from cni_ipam.engine import Entry, Kind
+from cni_ipam.engine import Entry
+from cni_ipam.objects import addresses_of, is_of
 from cni_ipam.place import place_of
-from cni_ipam.ranges import to_address
 from cni_ipam.reclaim import GRACE_S, Proof
 from cni_vlan.ledger import Ledger
 from cni_vlan.records import AttachmentRecord
 
 _AUTHORITY_S = 600.0
 _ASKING = 10  # nodes that ask the authority in this time
-_KINDS: tuple[Kind, ...] = ("block", "pin", "want")
 
 
 class Reclaimer:
@@ -43,7 +42,7 @@ class Reclaimer:
         if seen == self._seen and not self._proofs:
             return 0
         pool = claims.place.pool
-        objects = [entry for kind in _KINDS for entry in claims.engine.list(kind, pool).entries]
+        objects = estate.held(claims.engine, pool)
         self._seen = seen
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         found = reclaim.dead(objects, nodes, authority)
@@ -64,7 +63,7 @@ class Reclaimer:
     def _take(self, claims: Claims, incarnation: str, objects: Sequence[Entry]) -> int:
         """Take all that a dead node holds in the pool, or nothing; return the number of objects."""
         pool = claims.place.pool
-        theirs = [entry for entry in objects if entry.fields.get("incarnation") == incarnation]
+        theirs = [entry for entry in objects if is_of(entry, incarnation)]
         reason = self._objection(pool, theirs) or self._has_returned(claims, incarnation, theirs)
         if reason:
             node = theirs[0].fields.get("node")
@@ -72,10 +71,7 @@ class Reclaimer:
             del self._proofs[incarnation]  # it begins anew
             self._seen = None
             return 0
-        for entry in claims.engine.list("node").entries:
-            if entry.fields.get("incarnation") == incarnation:
-                claims.engine.delete(entry)  # first: by this it learns of the loss, should it return
-        taken = [entry for entry in theirs if claims.engine.delete(entry)]
+        taken = estate.take(claims.engine, incarnation, theirs)
         for entry in taken:
             self._complain(f"pool {pool}: took {entry.name} from dead node {entry.fields.get('node')}")
         return len(taken)
@@ -109,16 +105,6 @@ class Reclaimer:
 def _trusted(authority: Mapping[str, str] | None, own: str) -> Mapping[str, str] | None:
     """Return the authority's word if it knows this node, which is alive: an empty list proves nothing."""
     return authority if authority is not None and own in authority else None
-
-
-def addresses_of(entry: Entry) -> list[str]:
-    """Return the addresses of a block or pin, as text."""
-    block = agreement.block_of(entry)
-    if block is not None:
-        first, last = block.interval
-        return [str(to_address(block.version, number)) for number in range(first, last + 1)]
-    at = agreement.pinned(entry)
-    return [str(to_address(*at))] if at is not None else []
 
 
 def layer2_parents(pool: str) -> list[str]:

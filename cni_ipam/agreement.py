@@ -4,16 +4,14 @@ The engine decides. A block that it gives to another node is lost; one that it d
 this node as dead, unless the engine itself was restored from a backup that is older than the claim.
 """
 
-import ipaddress
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from cni_core.call import AttachmentKey
+from cni_ipam import objects
 from cni_ipam.blocks import Block
-from cni_ipam.cluster import LARGEST_BLOCK
-from cni_ipam.engine import EngineRefused, Entry, Fields, Snapshot
+from cni_ipam.engine import Entry, Snapshot
 from cni_ipam.holdings import HeldBlock, HeldPin, Holdings, State
-from cni_ipam.identity import Identity
 from cni_ipam.lease import Tenant
 from cni_ipam.ranges import Interval, RangeSet, clip, to_address
 
@@ -22,13 +20,16 @@ class Agreement(NamedTuple):
     """The blocks and pins of a node after it has asked the engine.
 
     `missing` are blocks that the engine does not know: each is claimed again, so that no other node leases
-    the addresses of running pods. So is each of the `missing_pins`.
+    the addresses of running pods. So is each of the `missing_pins`. `surplus` are objects that this node gave
+    back before the engine was restored: each is deleted, for the node that has it now.
     """
 
     blocks: tuple[HeldBlock, ...]
     pins: tuple[HeldPin, ...] = ()
     missing: tuple[HeldBlock, ...] = ()
     missing_pins: tuple[HeldPin, ...] = ()
+    surplus: tuple[Entry, ...] = ()
+    is_restored: bool = False
     warnings: tuple[str, ...] = ()
 
     def resolved(self, held: HeldBlock, revision: str) -> "Agreement":
@@ -40,8 +41,9 @@ class Agreement(NamedTuple):
     def merged(self, now: Holdings, before: Holdings) -> Holdings:
         """Return the holdings, with what calls on this node have changed since they were read."""
         fresh = {pin for pin in now.pins if pin not in before.pins}
-        known = {(pin.version, pin.number) for pin in fresh}
-        pins = tuple(pin for pin in self.pins if (pin.version, pin.number) not in known)
+        gone = {pin.at for pin in before.pins} - {pin.at for pin in now.pins}
+        known = {pin.at for pin in fresh} | gone
+        pins = tuple(pin for pin in self.pins if pin.at not in known)
         return now._replace(blocks=tuple(sorted(self.blocks, key=_by_block)), pins=(*pins, *fresh))
 
     @property
@@ -51,10 +53,11 @@ class Agreement(NamedTuple):
 
     def pinned_again(self, pin: HeldPin, revision: str) -> "Agreement":
         """Return the agreement after a missing pin was made again; "" if another node has the address."""
+        found = self._replace(pins=(*self.pins, pin._replace(revision=revision)))
         if revision:
-            return self._replace(pins=(*self.pins, pin._replace(revision=revision)))
+            return found
         text = f"address {to_address(pin.version, pin.number)} of a pod here is another node's now"
-        return self._replace(warnings=(*self.warnings, text))
+        return found._replace(warnings=(*self.warnings, text))
 
 
 def _by_block(held: HeldBlock) -> Block:
@@ -62,37 +65,54 @@ def _by_block(held: HeldBlock) -> Block:
 
 
 def agree(
-    before: Holdings, found: Snapshot, pins: Snapshot, incarnation: str, *, was_known: bool = False
+    before: Holdings,
+    found: Snapshot,
+    pins: Snapshot,
+    incarnation: str,
+    *,
+    was_known: bool = False,
+    is_unsure: bool = False,
 ) -> Agreement:
     """Compare the holdings of a node with the blocks and pins of its pool in the engine.
 
-    `was_known`: the engine had the node's own object. Who takes a block from a node removes that first, so a
-    block that is missing beside it was lost with a backup, even if the engine's revision does not show it.
+    `was_known`: the engine had the node's own object, with this pool. Who takes a block from a node removes
+    that first, so a block that is missing beside it was lost with a backup, even if the engine's revision
+    does not show it. `is_unsure`: a claim left its mark.
     """
-    restored = was_known or is_restored(before, found)
+    is_older = is_restored(before, found)
+    restored = was_known or is_older
     kept: list[HeldBlock] = []
     missing: list[HeldBlock] = []
     warnings: list[str] = []
-    entries = {block: entry for entry in found.entries if (block := block_of(entry)) is not None}
+    entries = {block: entry for entry in found.entries if (block := objects.block_of(entry)) is not None}
     for held in before.blocks:
         entry = entries.get(held.block)
         if entry is None:
             if held.state is not State.RELEASING:
                 missing.append(held if restored else held._replace(state=State.DRAINING))
                 warnings.append(_missing_words(held.block, is_restored=restored))
-        elif entry.fields.get("incarnation") == incarnation:
+        elif objects.is_of(entry, incarnation):
             state = State.HELD if held.state is State.LOST else held.state
             kept.append(held._replace(revision=entry.revision, state=state))
         else:
             kept.append(held._replace(state=State.LOST))
             warnings.append(f"block {held.block.prefix} is node {entry.fields.get('node')}'s now")
     known = {held.block for held in before.blocks}
-    ours = {b: e for b, e in entries.items() if e.fields.get("incarnation") == incarnation}
-    kept += [HeldBlock(block, entry.revision) for block, entry in ours.items() if block not in known]
+    new = [e for b, e in entries.items() if objects.is_of(e, incarnation) and b not in known]
+    is_whole = before.incarnation == incarnation  # else this file never had them, or lost them
+    surplus = new if is_whole and (is_older or not is_unsure) else []
+    kept += [HeldBlock(block, e.revision) for block, e in entries.items() if e in new and e not in surplus]
     known_pins = _pins(before, pins, incarnation)
-    there = {(pin.version, pin.number) for pin in known_pins}
-    lost = tuple(pin for pin in before.pins if (pin.version, pin.number) not in there)
-    return Agreement(tuple(kept), known_pins, tuple(missing), lost, tuple(warnings))
+    if is_whole:
+        own = {pin.at for pin in before.pins}
+        surplus += [e for e in pins.entries if objects.is_of(e, incarnation) and objects.pinned(e) not in own]
+        known_pins = tuple(pin for pin in known_pins if pin.at in own)
+    there = {pin.at for pin in known_pins}
+    lost = tuple(pin for pin in before.pins if pin.at not in there)
+    is_backup = is_older or bool(surplus) or (was_known and bool(missing))
+    return Agreement(
+        tuple(kept), known_pins, tuple(missing), lost, tuple(surplus), is_backup, tuple(warnings)
+    )
 
 
 def is_restored(before: Holdings, now: Snapshot) -> bool:
@@ -112,55 +132,39 @@ def _pins(before: Holdings, found: Snapshot, incarnation: str) -> tuple[HeldPin,
     """Return the pins of this node: the engine's, with the times that only this node knows."""
     kept = []
     for entry in found.entries:
-        at = pinned(entry)
-        if at is None or entry.fields.get("incarnation") != incarnation:
+        at = objects.pinned(entry)
+        if at is None or not objects.is_of(entry, incarnation):
             continue
         known = before.pin(*at)
-        fresh = HeldPin(*at, entry.revision, _key_of(entry.fields), _number(entry.fields.get("keep")))
+        owner, keep_s = str(entry.fields.get("owner") or ""), objects.number_in(entry, "keep")
+        fresh = HeldPin(*at, entry.revision, objects.key_of(entry), keep_s, owner=owner)
         kept.append(fresh if known is None else known._replace(revision=entry.revision))
     return tuple(kept)
 
 
-def void(pins: Sequence[HeldPin], now: float) -> tuple[HeldPin, ...]:
-    """Return the pins after a boot, in which their attachments have gone; `now` is that boot's time."""
-    return tuple(pin._replace(key=None, until=now + pin.keep_s if pin.keep_s else 0.0) for pin in pins)
+def void(
+    pins: Sequence[HeldPin], now: float, is_leased: Callable[[AttachmentKey], bool]
+) -> tuple[HeldPin, ...]:
+    """Return the pins after a boot, in which their attachments have gone; `now` is that boot's time.
+
+    Those that have a lease in this boot have not gone: it was the record of the holdings that was lost.
+    """
+    return tuple(
+        pin
+        if pin.key is not None and is_leased(pin.key)
+        else pin._replace(key=None, until=now + pin.keep_s if pin.keep_s else 0.0)
+        for pin in pins
+    )
 
 
 def foreign(pins: Snapshot, incarnation: str, blocks: Sequence[Block]) -> Iterator[tuple[int, int]]:
     """Yield the addresses in some blocks that other nodes keep."""
     for entry in pins.entries:
-        at = pinned(entry)
-        if at is not None and entry.fields.get("incarnation") != incarnation:
+        at = objects.pinned(entry)
+        if at is not None and not objects.is_of(entry, incarnation):
             inside = (b.version == at[0] and b.start <= at[1] <= b.interval[1] for b in blocks)
             if any(inside):
                 yield at
-
-
-def block_of(entry: Entry) -> Block | None:
-    """Return the block of an object, None if the object is damaged."""
-    try:
-        return Block.parse(str(entry.fields["start"]), int(entry.fields["size"]))
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def block_size(entry: Entry) -> int:
-    """Return the size of a pool's blocks; raises EngineRefused if its object is damaged."""
-    size = entry.fields.get("blockSize")
-    if isinstance(size, int) and 1 <= size <= LARGEST_BLOCK and size.bit_count() == 1:
-        return size
-    raise EngineRefused(
-        f"read pool {entry.name}: its blockSize {size!r} is no power of two up to {LARGEST_BLOCK}"
-    )
-
-
-def pinned(entry: Entry) -> tuple[int, int] | None:
-    """Return version and number of a pinned address, None if the object is damaged."""
-    try:
-        address = ipaddress.ip_address(str(entry.fields["address"]))
-    except (KeyError, ValueError):
-        return None
-    return address.version, int(address)
 
 
 def band(range_set: RangeSet, pinned_addresses: Sequence[Interval]) -> list[Interval]:
@@ -168,29 +172,10 @@ def band(range_set: RangeSet, pinned_addresses: Sequence[Interval]) -> list[Inte
     return [part for first, last in range_set.ordered for part in clip(pinned_addresses, first, last)]
 
 
-def pin_fields(pool: str, version: int, number: int, me: Identity, tenant: Tenant) -> Fields:
-    """Return the fields of a pin that an attachment of this node has."""
-    return {
-        "pool": pool,
-        "address": str(to_address(version, number)),
-        "node": me.node,
-        "incarnation": me.incarnation,
-        "container": tenant.key.container_id,
-        "interface": tenant.key.ifname,
-        "owner": tenant.owner or tenant.pod.label,
-        "keep": tenant.keep_s,
-    }
-
-
-def is_same(entry: Entry, fields: Fields) -> bool:
-    """Return whether an object has all of some fields: an answer that was lost had made it."""
-    return all(entry.fields.get(name) == value for name, value in fields.items())
-
-
 def may_take(entry: Entry, tenant: Tenant, incarnation: str) -> bool:
     """Return whether an attachment may have a pinned address: its own, or its owner's that nobody uses."""
     fields = entry.fields
-    if fields.get("incarnation") == incarnation and _key_of(fields) == tenant.key:
+    if objects.is_of(entry, incarnation) and objects.key_of(entry) == tenant.key:
         return True
     return bool(tenant.owner) and fields.get("owner") == tenant.owner and not fields.get("container")
 
@@ -200,12 +185,3 @@ def taken_words(entry: Entry, pool: str) -> tuple[str, str]:
     fields = entry.fields
     who = f"{fields.get('owner') or fields.get('container') or 'another'} on node {fields.get('node')}"
     return f"requested IP address {fields.get('address')} is not available", f"pool {pool}: {who} has it"
-
-
-def _key_of(fields: Fields) -> AttachmentKey | None:
-    container = str(fields.get("container") or "")
-    return AttachmentKey(container, str(fields.get("interface"))) if container else None
-
-
-def _number(value: Any) -> int:  # noqa: ANN401 - JSON from the engine
-    return value if isinstance(value, int) else 0

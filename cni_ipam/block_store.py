@@ -11,11 +11,10 @@ from typing import TypeVar
 
 from typing_extensions import override
 
-from cni_core import waiting
 from cni_core.call import AttachmentKey
 from cni_core.errors import NotAvailable, PoolExhausted, TryAgainLater
 from cni_core.lock import locked
-from cni_ipam import membership
+from cni_ipam import engine_waits, membership
 from cni_ipam.allocator import BLOCK_BITS, Choice
 from cni_ipam.blocks import Block, leasable
 from cni_ipam.claims import Claims
@@ -30,7 +29,8 @@ from cni_ipam.place import Place
 from cni_ipam.ranges import Address, Interval, RangeSet, clip, to_address
 
 T = TypeVar("T")
-_ROUNDS_MOST = 8  # other calls of this node take the addresses of a block that one has just claimed
+_ROUNDS_MOST = 8  # calls that find the room that one has just claimed take it
+_ENGINE_S = 6.0  # an ADD does not wait longer for the engine, however many requests it needs
 _UNPIN_S = 1.0  # a DEL does not wait longer for the engine
 
 
@@ -92,22 +92,39 @@ class BlockStore(DiskStore):
             self._give_pins_back()
 
     def _until_there_is_room(self, work: Callable[[Transaction], T], made: list[HeldPin]) -> T:
+        try:
+            return super().transaction(work)
+        except (NeedsBlock, NeedsPin) as need:
+            with engine_waits.counted(self.place.pool, _ENGINE_S):
+                return self._with_the_engine(work, need, made)
+
+    def _with_the_engine(
+        self, work: Callable[[Transaction], T], need: NeedsBlock | NeedsPin, made: list[HeldPin]
+    ) -> T:
         for _round in range(_ROUNDS_MOST):
             try:
-                return super().transaction(work)
-            except NeedsBlock as need:
-                self._make_room(need)
-                with locked(f"{self.directory}/lock"):
-                    self.clear_marks()
-            except NeedsPin as need:
+                if isinstance(need, NeedsBlock):
+                    return self._claiming(work, need)
                 made.append(Pins(self.claims()).pin(need.range_set, need.requested, need.tenant))
-        raise TryAgainLater(f"lease from pool {self.place.pool}: other pods took each block claimed for it")
+                return super().transaction(work)
+            except (NeedsBlock, NeedsPin) as again:
+                need = again
+        raise TryAgainLater(f"lease from pool {self.place.pool}: other pods took each address kept for it")
 
-    def _make_room(self, need: NeedsBlock) -> None:
+    def _claiming(self, work: Callable[[Transaction], T], need: NeedsBlock) -> T:
+        """Claim and lease in one turn, so that the calls that wait for theirs do not take it."""
         claims = self.claims()
         with claims.alone():
-            if not membership.confirm(claims):
-                claims.make_room(need.range_set, need.seen)
+            for _round in range(_ROUNDS_MOST):
+                if not membership.confirm(claims):
+                    claims.make_room(need.range_set, need.seen)
+                with locked(f"{self.directory}/lock"):
+                    self.clear_marks()
+                try:
+                    return super().transaction(work)
+                except NeedsBlock as again:
+                    need = again
+        raise TryAgainLater(f"lease from pool {self.place.pool}: other pods took each block claimed for it")
 
     def _abandon(self, made: Sequence[HeldPin]) -> None:
         """Release the pins of an ADD that fails."""
@@ -117,7 +134,8 @@ class BlockStore(DiskStore):
 
     def _give_pins_back(self) -> None:
         if any(pin.key is None and not pin.is_told for pin in self.holdings.read().pins):
-            with contextlib.suppress(TryAgainLater), waiting.briefly(_UNPIN_S):
+            waits = engine_waits.counted(self.place.pool, _UNPIN_S)
+            with contextlib.suppress(TryAgainLater), waits:
                 Pins(self.claims()).give_back()
 
     @override

@@ -2,10 +2,14 @@
 
 One process of a node does so for one pool at a time, under the lock `claim.lock`, which is taken before the
 lock of the pool. The engine is never asked under the lock of the pool: leases come and go meanwhile.
+
+The file `claiming` is there while the engine may have given this node a block that no file records yet: after
+a kill, or an answer that was lost, the engine is asked what it has.
 """
 
 import contextlib
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -14,17 +18,17 @@ from cni_core import statefile
 from cni_core.boot import boot_id
 from cni_core.errors import PoolExhausted, TryAgainLater
 from cni_core.lock import locked
-from cni_ipam import agreement, blocks
+from cni_ipam import agreement, blocks, objects
 from cni_ipam.blocks import Block, Cut
 from cni_ipam.cluster import Cluster
-from cni_ipam.engine import Engine, EngineRefused, Entry, Fields
+from cni_ipam.engine import Engine, EngineRefused, Entry
 from cni_ipam.holdings import HeldBlock, Holdings, HoldingsFile, State
 from cni_ipam.identity import Identity, identity
 from cni_ipam.lease import timestamp
 from cni_ipam.place import Place
 from cni_ipam.ranges import Interval, RangeSet, count
 
-_ALONE_S = 3.0  # for another call's claim; an ADD waits no longer for the engine either
+_ALONE_S = 6.0  # for another call's claim; an ADD waits no longer for the engine either
 _RACES_MOST = 64  # lost in a row: then the pool changes too fast, and the caller tries again
 
 
@@ -45,6 +49,18 @@ class Claims:
         statefile.make_directory(self._directory)
         with locked(f"{self._directory}/claim.lock", _ALONE_S):
             yield
+
+    @property
+    def _mark(self) -> str:
+        return f"{self._directory}/claiming"
+
+    def is_unsure(self) -> bool:
+        """Return whether the engine may have a block of this node that is not recorded."""
+        return os.path.lexists(self._mark)
+
+    def is_sure(self) -> None:
+        """Note that all that the engine has of this node is recorded."""
+        statefile.remove_file(self._mark)
 
     def _pool(self) -> AbstractContextManager[None]:
         return locked(f"{self._directory}/lock")
@@ -70,6 +86,10 @@ class Claims:
             return
         if self.is_doubtful():
             return
+        if seen.foreign:
+            self.look_for_pins()
+            if self.file.read().foreign != seen.foreign:
+                return
         self.change(lambda holdings: holdings._replace(draining=False))
         self.claim(range_set.version, range_set.ordered, range_set.describe())
 
@@ -109,12 +129,15 @@ class Claims:
 
     def _claim_first(self, cut: Cut, taken: set[int], tries: int) -> Block | None:
         """Claim the first of some candidates that nobody holds."""
+        statefile.overwrite_file(self._mark, timestamp())
         for block in itertools.islice(cut.candidates(self.me().node, taken), tries):
             revision = self.create(block)
             if revision:
                 self._take(HeldBlock(block, revision))
+                self.is_sure()
                 self.want_no_more()
                 return block
+        self.is_sure()
         return None
 
     def _cut(self, version: int, intervals: Sequence[Interval], holdings: Holdings) -> Cut:
@@ -132,7 +155,7 @@ class Claims:
             entry = entry or self.engine.read("pool", self.place.pool)
         if entry is None:
             raise EngineRefused(f"read pool {self.place.pool}: it disappeared right after it was created")
-        size = agreement.block_size(entry)
+        size = objects.block_size(entry)
         self.change(lambda holdings: holdings._replace(size=size))
         return size
 
@@ -140,27 +163,17 @@ class Claims:
         """Return the identity of this node."""
         return identity(self.place.data_dir, self.cluster.node)
 
-    def _fields(self, block: Block) -> Fields:
-        me = self.me()
-        return {
-            "pool": self.place.pool,
-            "start": block.address,
-            "size": block.size,
-            "node": me.node,
-            "incarnation": me.incarnation,
-            "since": timestamp(),
-        }
-
     def create(self, block: Block) -> str:
         """Claim a block; return its revision, "" if another node holds it.
 
         An answer that was lost is asked for again: the block may be ours already.
         """
         name = block.name(self.place.pool)
-        entry = self.engine.create("block", name, self._fields(block))
+        fields = objects.block_fields(self.place.pool, block, self.me(), timestamp())
+        entry = self.engine.create("block", name, fields)
         if entry is None:
             entry = self.engine.read("block", name)
-            if entry is None or entry.fields.get("incarnation") != self.me().incarnation:
+            if entry is None or not objects.is_of(entry, self.me().incarnation):
                 return ""
         return entry.revision
 
@@ -170,27 +183,37 @@ class Claims:
         A node that pins an address writes its pin and then looks for a block, this one writes the block and
         then looks for pins: one of the two sees the other.
         """
+        self._note_pins(lambda holdings: holdings.with_block(held))
+
+    def look_for_pins(self) -> None:
+        """Look, alone, which addresses of this node's blocks other nodes have pinned."""
+        self._note_pins(lambda holdings: holdings)
+
+    def _note_pins(self, change: Callable[[Holdings], Holdings]) -> None:
         pins = self.engine.list("pin", self.place.pool)
-        foreign = agreement.foreign(pins, self.me().incarnation, [held.block])
-        self.change(
-            lambda holdings: holdings.with_block(held)._replace(
-                foreign=tuple(sorted({*holdings.foreign, *foreign})),
-                revision=max(holdings.revision, pins.revision),
-            )
-        )
+        incarnation = self.me().incarnation
+
+        def noted(holdings: Holdings) -> Holdings:
+            after = change(holdings)
+            own = [held.block for held in after.blocks if held.state is not State.LOST]
+            foreign = tuple(sorted(agreement.foreign(pins, incarnation, own)))
+            return after._replace(foreign=foreign, revision=max(after.revision, pins.revision))
+
+        self.change(noted)
 
     def _starts(self, version: int) -> set[int]:
         """Return the starts of other nodes' blocks: one of ours without a record is to be found again."""
         entries = self.engine.list("block", self.place.pool).entries
-        others = (entry for entry in entries if entry.fields.get("incarnation") != self.me().incarnation)
-        found = (agreement.block_of(entry) for entry in others)
+        me = self.me().incarnation
+        others = (entry for entry in entries if not objects.is_of(entry, me))
+        found = (objects.block_of(entry) for entry in others)
         return {block.start for block in found if block is not None and block.version == version}
 
     def _holders(self, version: int) -> str:
         """Describe who holds the blocks of a pool."""
         held: dict[str, int] = {}
         for entry in self.engine.list("block", self.place.pool).entries:
-            block = agreement.block_of(entry)
+            block = objects.block_of(entry)
             if block is not None and block.version == version:
                 node = str(entry.fields.get("node"))
                 held[node] = held.get(node, 0) + 1
@@ -231,7 +254,10 @@ class Claims:
         if held is None or held.state is not State.RELEASING:
             return False
         self._delete(held)
-        self.change(lambda holdings: holdings.without_block(block))
+        revision = self.engine.list("want", self.place.pool).revision  # a backup of before has the block
+        self.change(
+            lambda holdings: holdings.without_block(block)._replace(revision=max(holdings.revision, revision))
+        )
         return True
 
     def _delete(self, held: HeldBlock) -> None:
@@ -239,7 +265,7 @@ class Claims:
         name = held.block.name(self.place.pool)
         if not self.engine.delete(Entry("block", name, {}, held.revision)):
             entry = self.engine.read("block", name)
-            if entry is not None and entry.fields.get("incarnation") == self.me().incarnation:
+            if entry is not None and objects.is_of(entry, self.me().incarnation):
                 self.engine.delete(entry)
 
     def _want(self, version: int) -> None:

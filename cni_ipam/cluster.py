@@ -46,6 +46,9 @@ class EngineConf(NamedTuple):
     password_file: str = ""
 
 
+UNKNOWN = EngineConf("unknown")
+
+
 class Cluster(NamedTuple):
     """The part of a pool's configuration that concerns all nodes.
 

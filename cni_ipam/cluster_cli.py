@@ -1,20 +1,21 @@
 """The commands of cni-ipam for pools that many nodes share: blocks, drain, forget."""
 
+import contextlib
 import ipaddress
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TextIO
 
 import click
 
 from cni_core import libcni
 from cni_core.call import Call
-from cni_ipam import agreement, config, joining, membership
+from cni_core.errors import DecodingFailure
+from cni_ipam import config, estate, joining, membership, objects
 from cni_ipam.block_store import BlockStore
 from cni_ipam.cli import data_dir_option, failures, json_option, table, tool, with_ipam
-from cni_ipam.engine import Engine, Entry, Kind
+from cni_ipam.engine import Engine, Entry
 from cni_ipam.holdings import HoldingsFile, State
-from cni_ipam.joining import Joined
 from cni_ipam.place import Place
 from cni_ipam.poolfile import pools
 from cni_ipam.whereabouts import allocations
@@ -79,24 +80,19 @@ def _rows(store: BlockStore) -> Iterator[Shown]:
     engine, pool = store.claims().engine, store.place.pool
     holdings = store.holdings.read()
     here = {held.block: held.state.value for held in holdings.blocks}
-    used = dict(_used(engine.list("node").entries))
+    nodes = engine.list("node").entries
+    used = {name: count for node in nodes for name, count in objects.used_of(node).items()}
     for entry in engine.list("block", pool).entries:
-        block = agreement.block_of(entry)
+        block = objects.block_of(entry)
         if block is not None:
             count = used.get(entry.name)
             shown = "-" if count is None else f"{count}/{block.size}"
             yield _row(entry, "block", block.prefix, shown, here.get(block, ""))
     for entry in engine.list("pin", pool).entries:
-        if agreement.pinned(entry) is not None:
+        if objects.pinned(entry) is not None:
             yield _row(entry, "pin", str(entry.fields["address"]))
     for entry in engine.list("want", pool).entries:
         yield _row(entry, "want", "")
-
-
-def _used(nodes: Iterable[Entry]) -> Iterator[tuple[str, int]]:
-    for node in nodes:
-        used = node.fields.get("used")
-        yield from used.items() if isinstance(used, dict) else ()
 
 
 def _row(entry: Entry, kind: str, address: str, used: str = "", here: str = "") -> Shown:
@@ -130,18 +126,18 @@ def join_command(file: str, whereabouts: TextIO | None) -> None:
         request = config.parse(Call("ADD", conf), lambda text: click.echo(f"warning: {text}", err=True))
         if request.cluster is None:
             raise click.ClickException(f"{file}: the network has no ipam.cluster")
-        HoldingsFile(request.place).record_cluster(request.cluster)
         store = BlockStore(request.place, request.cluster)
-        found = Joined()
-        if whereabouts is not None:
+        given = allocations(_document(whereabouts)) if whereabouts is not None else []
+        with _as_before_on_failure(HoldingsFile(request.place)) as holdings:
+            holdings.record_cluster(request.cluster)
             found = joining.lease_allocations(
                 store,
                 conf["name"],
-                allocations(json.load(whereabouts)),
+                given,
                 request.range_sets,
                 lambda key: libcni.sandbox_of(conf["name"], *key) is not None,
             )
-        pinned = joining.pin_leases(store, request.range_sets)
+            pinned = joining.pin_leases(store, request.range_sets)
     for text in (*found.conflicts, *pinned.conflicts):
         click.echo(f"conflict: {text}", err=True)
     click.echo(
@@ -150,6 +146,25 @@ def join_command(file: str, whereabouts: TextIO | None) -> None:
     )
     if found.conflicts or pinned.conflicts:
         raise click.ClickException(f"{len(found.conflicts) + len(pinned.conflicts)} conflicts")
+
+
+def _document(file: TextIO) -> object:
+    try:
+        return json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise DecodingFailure(f"read {file.name}: not JSON: {error}") from error
+
+
+@contextlib.contextmanager
+def _as_before_on_failure(file: HoldingsFile) -> Iterator[HoldingsFile]:
+    """Leave the pool this node's own if nothing of it was pinned: its pods shall come and go as before."""
+    was_shared = file.cluster() is not None
+    try:
+        yield file
+    except BaseException:
+        if not was_shared and not file.read().pins:
+            file.forget_cluster()
+        raise
 
 
 @tool.command("drain")
@@ -172,7 +187,9 @@ def _drain(store: BlockStore) -> Iterator[str]:
         membership.confirm(claims)
         claims.drain()
         for held in store.holdings.read().blocks:
-            if held.state is not State.LOST and claims.give_back(held.block, store.is_empty):
+            if held.state is State.LOST and not store.used(held.block):
+                claims.forget(held.block)
+            elif held.state is not State.LOST and claims.give_back(held.block, store.is_empty):
                 yield f"{pool}: gave {held.block.prefix} back"
         rest = store.holdings.read()
         if not rest.blocks and not rest.pins:
@@ -204,39 +221,41 @@ def forget_command(node: str, pool: str | None, *, now: bool, yes: bool, data_di
     """Say that NODE is gone for good, so that other nodes may take its blocks and pinned addresses.
 
     They do so after ten minutes, and only if no address of a block answers on the wire. A node that is
-    merely cut off, and comes back before that, joins again and keeps its blocks.
+    merely cut off, and comes back before that, joins again and keeps its blocks. With the name of this node,
+    earlier machines of that name are meant.
     """
     with failures():
         store = next(_stores(data_dir, pool))
         claims = store.claims()
-        entry = claims.engine.read("node", node)
-        if entry is None:
-            known = _nodes(claims.engine.list("node").entries)
-            raise click.ClickException(f"{node} is no node of the cluster: {known}")
-        incarnation = str(entry.fields.get("incarnation"))
-        if not yes:
-            click.confirm(f"Is {node} switched off for good?", abort=True)
-        if entry.fields.get("incarnation") == claims.me().incarnation:
+        engine = claims.engine
+        entry = engine.read("node", node)
+        is_here = entry is not None and objects.is_of(entry, claims.me().incarnation)
+        nodes = engine.list("node").entries
+        left = estate.left_behind(node, estate.held(engine), nodes)
+        if is_here and not left:
             raise click.ClickException(f"{node} is this node: cni-ipam drain gives its blocks back")
-        while entry is not None and not claims.engine.delete(entry):  # it has just told how full it is
-            entry = claims.engine.read("node", node)
-        taken = _take(claims.engine, incarnation) if now else []
+        if entry is None and not left:
+            raise click.ClickException(f"{node} is no node of the cluster: {_nodes(nodes)}")
+        if not yes:
+            what = f"Is every earlier machine {node}" if is_here else f"Is {node}"
+            click.confirm(f"{what} switched off for good?", abort=True)
+        if entry is not None and not is_here:
+            left.add(str(entry.fields.get("incarnation")))
+            estate.remove_node(engine, entry)
+        taken = _take(engine, left) if now else []
     if now:
         click.echo(f"{node} is forgotten, and {len(taken)} blocks and pinned addresses are free")
     else:
-        click.echo(f"{node} is forgotten: its blocks are free in ten minutes, if no address of them answers")
+        click.echo(
+            f"{node} is forgotten: its blocks are free in ten minutes, if no address of them answers;"
+            " with --now, at once"
+        )
 
 
-def _take(engine: Engine, incarnation: str) -> list[Entry]:
-    """Delete the blocks and pins of a node in every pool; return them."""
-    kinds: tuple[Kind, ...] = ("block", "pin", "want")
-    theirs = [
-        entry
-        for kind in kinds
-        for entry in engine.list(kind).entries
-        if entry.fields.get("incarnation") == incarnation
-    ]
-    return [entry for entry in theirs if engine.delete(entry)]
+def _take(engine: Engine, incarnations: set[str]) -> list[Entry]:
+    everything = estate.held(engine)
+    found = [entry for each in sorted(incarnations) for entry in estate.take(engine, each, everything)]
+    return [entry for entry in found if entry.kind != "want"]
 
 
 def _nodes(entries: Sequence[Entry]) -> str:

@@ -2,8 +2,8 @@
 
 import threading
 
-from cni_ipam.cluster import EngineConf
-from cni_ipam.engine import Engine
+from cni_ipam.cluster import UNKNOWN, EngineConf
+from cni_ipam.engine import Engine, EngineRefused
 
 _open: dict[EngineConf, Engine] = {}
 _guard = threading.Lock()
@@ -19,6 +19,10 @@ def open_engine(conf: EngineConf) -> Engine:
 
 
 def _engine(conf: EngineConf) -> Engine:
+    if conf == UNKNOWN:
+        raise EngineRefused(
+            "reach the cluster's store: the record of ipam.cluster is lost", "an ADD brings it"
+        )
     if conf.store == "kubernetes":
         from cni_ipam.kubernetes import Kubernetes
 

@@ -116,8 +116,18 @@ class Etcd(Engine):
 
     def _range(self, kind: Kind, request: Mapping[str, str], what: str) -> Snapshot:
         answer, _is_repeated = self._ask("kv/range", request, what)
-        entries = tuple(_entry(kind, item) for item in answer.get("kvs", ()))
-        return Snapshot(entries, int(answer["header"]["revision"]), str(answer["header"]["cluster_id"]))
+        header = answer["header"]
+        try:
+            entries = tuple(self._entry(kind, item) for item in answer.get("kvs", ()))
+            return Snapshot(entries, int(header["revision"]), str(header["cluster_id"]))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise EngineRefused(f"{what} on etcd: the answer is not etcd's") from error
+
+    def _entry(self, kind: Kind, item: Mapping[str, Any]) -> Entry:
+        key = base64.b64decode(item["key"]).decode(errors="replace")
+        name = key.removeprefix(f"{self._root}node/") if kind == "node" else key.rpartition("/")[2]
+        fields = _document(base64.b64decode(item.get("value", "")))
+        return Entry(kind, name, fields, str(item["mod_revision"]))
 
     def _ask(self, path: str, request: Mapping[str, Any], what: str) -> tuple[dict[str, Any], bool]:
         """Return the answer of etcd, and whether an earlier try may have been carried out."""
@@ -161,7 +171,8 @@ class Etcd(Engine):
         if answer.status != _OK:
             raise EngineRefused(f"{where}: {self._reason(answer)}")
         document = _document(answer.body)
-        if "header" not in document:
+        header = document.get("header")
+        if not isinstance(header, dict) or "revision" not in header:
             raise EngineRefused(f"{where}: the answer is not etcd's")
         return document
 
@@ -191,13 +202,6 @@ def _coded(text: str) -> str:
 
 def _unchanged(entry: Entry) -> Mapping[str, str]:
     return {"target": "MOD", "mod_revision": entry.revision}
-
-
-def _entry(kind: Kind, item: Mapping[str, Any]) -> Entry:
-    key = base64.b64decode(item["key"]).decode(errors="replace")
-    name = key.partition("/node/")[2] if kind == "node" else key.rpartition("/")[2]
-    fields = _document(base64.b64decode(item.get("value", "")))
-    return Entry(kind, name, fields, str(item["mod_revision"]))
 
 
 def _document(text: bytes) -> dict[str, Any]:

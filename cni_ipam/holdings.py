@@ -5,7 +5,8 @@
 
 Unlike leases, holdings outlive the boot: they are synced to the disk. They are written after the engine has
 granted them, so that a lost write means a forgotten block, which the next contact with the engine finds, and
-never a block that nobody granted. After a boot none is used before the engine has confirmed it.
+never a block that nobody granted. After a boot none is used before the engine has confirmed it, and none in a
+copy of the data directory.
 """
 
 import json
@@ -19,6 +20,7 @@ from cni_core.boot import boot_id
 from cni_core.call import AttachmentKey
 from cni_ipam.blocks import Block
 from cni_ipam.cluster import Cluster, cluster_document, parse_document
+from cni_ipam.identity import is_copy
 from cni_ipam.place import Place
 
 
@@ -43,7 +45,8 @@ class HeldPin(NamedTuple):
     """An address that the engine keeps for this node alone.
 
     `key` is the attachment that has it, None once it is released: it is given back at `until`, in seconds of
-    CLOCK_BOOTTIME in this boot; 0 is at once. `is_told`: the engine knows that it is released.
+    CLOCK_BOOTTIME in this boot; 0 is at once. `is_told`: the engine knows that it is released. `owner` is
+    that of the engine's object.
     """
 
     version: int
@@ -53,6 +56,12 @@ class HeldPin(NamedTuple):
     keep_s: int = 0
     until: float = 0.0
     is_told: bool = False
+    owner: str = ""
+
+    @property
+    def at(self) -> tuple[int, int]:
+        """The version and number of the address."""
+        return self.version, self.number
 
 
 class Holdings(NamedTuple):
@@ -79,6 +88,12 @@ class Holdings(NamedTuple):
     def is_of_this_boot(self) -> bool:
         """Whether the engine confirmed them in this boot, even if that is in doubt now."""
         return boot_id() in self.confirmed
+
+    @property
+    def is_contested(self) -> bool:
+        """Whether another node has what this one has: it gives that up if it has it from a backup."""
+        has_lost = any(held.state is State.LOST for held in self.blocks)
+        return has_lost or any(pin.key is not None and not pin.revision for pin in self.pins)
 
     @property
     def usable(self) -> tuple[Block, ...]:
@@ -125,19 +140,25 @@ class HoldingsFile:
     """The holdings of one pool. Whoever changes them holds the lock of the pool."""
 
     def __init__(self, place: Place) -> None:
+        self._data_dir = place.data_dir
         self._directory = f"{place.data_dir}/{place.pool}"
         self._path = f"{self._directory}/holdings"
         self._cluster = f"{self._directory}/cluster"
 
     def read(self) -> Holdings:
         """Return the holdings; none if the file is absent or damaged, since the engine knows them too."""
-        found: Holdings = _cached(self._path, _parse) or _NONE
+        found: Holdings = _cached(self._path, self._parsed) or _NONE
         return found
+
+    def _parsed(self, document: Mapping[str, Any]) -> Holdings:
+        found = _parse(document)
+        return found._replace(confirmed="") if is_copy(document, self._data_dir) else found
 
     def write(self, holdings: Holdings) -> None:
         """Replace the holdings durably."""
         statefile.make_directory(self._directory)
-        statefile.write_file(self._path, json.dumps(_document(holdings), indent=1) + "\n", durable=True)
+        document = {**_document(holdings), "directory": self._data_dir}
+        statefile.write_file(self._path, json.dumps(document, indent=1) + "\n", durable=True)
 
     def cluster(self) -> Cluster | None:
         """Return the section "cluster" as it was last configured, None if the pool is this node's own."""
@@ -200,6 +221,7 @@ def _document(holdings: Holdings) -> dict[str, Any]:
                 "keep": pin.keep_s,
                 "until": pin.until,
                 "told": pin.is_told,
+                "owner": pin.owner,
             }
             for pin in holdings.pins
         ],
@@ -240,4 +262,5 @@ def _parse_pin(item: Mapping[str, Any]) -> HeldPin:
         int(item.get("keep", 0)),
         float(item.get("until", 0)),
         item.get("told") is True,
+        str(item.get("owner", "")),
     )

@@ -1,9 +1,10 @@
 """The identity of this node in a cluster: its name, and an incarnation that no other machine has.
 
-<data directory>/.node    JSON: name, incarnation, and a fingerprint of the machine
+<data directory>/.node    JSON: name, incarnation, a fingerprint of the machine, and the directory
 
 Names are used again: a machine is installed anew, a disk is cloned. Blocks belong to an incarnation, which is
-drawn once. A file that came from another machine, with a cloned disk, is not believed.
+drawn once. A file that came from another machine, with a cloned disk, is not believed; nor is one that was
+copied from another directory of this machine.
 """
 
 import contextlib
@@ -11,7 +12,8 @@ import hashlib
 import json
 import os
 import socket
-from typing import NamedTuple, TypeGuard
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeGuard
 
 from cni_core import statefile
 from cni_core.errors import IoFailure
@@ -22,11 +24,31 @@ _ID_LEAST = 32  # characters
 
 
 class Identity(NamedTuple):
-    """The name and incarnation of a node, and the fingerprint of its machine."""
+    """The name and incarnation of a node, the fingerprint of its machine, and its data directory."""
 
     node: str
     incarnation: str
     machine: str = ""
+    directory: str = ""
+
+    def is_of_machine(self, machine: str) -> bool:
+        """Return whether a fingerprint is that of this machine, as far as both show one."""
+        pairs = list(zip(self.machine.split(":"), machine.split(":"), strict=False))
+        return any(a and a == b for a, b in pairs) and _is_same(self.machine, machine)
+
+
+def is_copy(document: Mapping[str, Any], data_dir: str) -> bool:
+    """Return whether a file is the copy of one in another directory of this machine, which is still there.
+
+    A directory that was moved, or has two names, is no copy.
+    """
+    written = str(document.get("directory") or data_dir)
+    if written == data_dir or not os.path.exists(f"{written}/.node"):
+        return False
+    try:
+        return not os.path.samefile(written, data_dir)
+    except OSError:
+        return False
 
 
 def identity(data_dir: str, name: str = "") -> Identity:
@@ -37,14 +59,14 @@ def identity(data_dir: str, name: str = "") -> Identity:
     """
     path = os.path.join(data_dir, ".node")
     machine = _fingerprint()
-    known = _read(path)
+    known = _read(path, data_dir)
     if _is_it(known, name, machine):
         return known
     statefile.make_directory(data_dir)
     with locked(os.path.join(data_dir, ".node.lock")):
-        known = _read(path)
+        known = _read(path, data_dir)
         if not _is_it(known, name, machine):
-            known = _drawn(known, name, machine)
+            known = _drawn(known, name, machine)._replace(directory=data_dir)
             text = json.dumps({"version": 1, **known._asdict()}) + "\n"
             statefile.write_file(path, text, durable=True, temporary=f"{path}.new")
         return known
@@ -61,11 +83,12 @@ def _drawn(known: Identity | None, name: str, machine: str) -> Identity:
     return Identity(name or socket.gethostname(), os.urandom(8).hex(), machine)
 
 
-def _read(path: str) -> Identity | None:
+def _read(path: str, data_dir: str) -> Identity | None:
     document = statefile.read_json(path) or {}
-    fields = [document.get(name) for name in Identity._fields]
+    fields = [document.get(name, "") for name in Identity._fields]
     texts = [field for field in fields if isinstance(field, str)]
-    return Identity(*texts) if len(texts) == len(fields) and texts[1] else None
+    is_whole = len(texts) == len(fields) and texts[1]
+    return Identity(*texts) if is_whole and not is_copy(document, data_dir) else None
 
 
 def _fingerprint() -> str:

@@ -108,7 +108,10 @@ class Kubernetes(Engine):
 
     def _snapshot(self, kind: Kind, query: Mapping[str, str], what: str) -> Snapshot:
         items, revision = self._pages(_path(kind), {"limit": str(_PAGE), **query}, what)
-        return Snapshot(tuple(_entry(kind, item) for item in items), int(revision))
+        try:
+            return Snapshot(tuple(_entry(kind, item) for item in items), int(revision))
+        except ValueError as error:
+            raise _strange() from error
 
     def _pages(self, path: str, query: Mapping[str, str], what: str) -> tuple[_Objects, str]:
         """Return all objects of a list, and its revision; every page is of the same moment."""
@@ -118,9 +121,10 @@ class Kubernetes(Engine):
             answer = self._send("GET", f"{path}?{urlencode({**query, **further})}")
             page = self._checked(answer, what)
             items += page.get("items") or ()
-            if not page["metadata"].get("continue"):
-                return items, str(page["metadata"]["resourceVersion"])
-            further = {"continue": page["metadata"]["continue"]}
+            metadata = page["metadata"]
+            if not metadata.get("continue"):
+                return items, str(metadata.get("resourceVersion"))
+            further = {"continue": metadata["continue"]}
 
     def _send(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> Answer:
         self._check_credentials()
@@ -167,7 +171,7 @@ class Kubernetes(Engine):
     def _checked(self, answer: Answer, what: str) -> dict[str, Any]:
         """Return the document of an answer; raises EngineRefused or EngineAway if it is an error."""
         document = _document(answer.body)
-        if answer.status < _REFUSED and "metadata" in document:
+        if answer.status < _REFUSED and isinstance(document.get("metadata"), dict):
             return document
         where = f"{what} on Kubernetes {answer.endpoint}"
         message = str(document.get("message") or answer.body[:200].decode(errors="replace").strip())
@@ -214,9 +218,16 @@ def _object(kind: Kind, name: str, fields: Fields, revision: str = "") -> Mappin
 
 
 def _entry(kind: Kind, item: Mapping[str, Any]) -> Entry:
-    metadata = item["metadata"]
-    revision = f"{metadata['resourceVersion']}.{metadata['uid']}"
-    return Entry(kind, str(metadata["name"]), item.get("spec") or {}, revision)
+    try:
+        metadata = item["metadata"]
+        revision = f"{metadata['resourceVersion']}.{metadata['uid']}"
+        return Entry(kind, str(metadata["name"]), item.get("spec") or {}, revision)
+    except (KeyError, TypeError) as error:
+        raise _strange() from error
+
+
+def _strange() -> EngineRefused:
+    return EngineRefused("ask Kubernetes: the answer is not its API's")
 
 
 def _version(revision: str) -> Mapping[str, str]:

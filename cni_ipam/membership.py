@@ -2,18 +2,22 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from cni_core.boot import boot_id
-from cni_ipam import agreement, blocks
+from cni_core.call import AttachmentKey
+from cni_core.errors import TryAgainLater
+from cni_ipam import agreement, blocks, objects
 from cni_ipam.agreement import Agreement
 from cni_ipam.claims import Claims
 from cni_ipam.cluster import AUTO
-from cni_ipam.engine import EngineRefused, Kind, Snapshot
-from cni_ipam.holdings import Holdings
+from cni_ipam.disk_store import DiskStore
+from cni_ipam.engine import Engine, EngineRefused, Entry, Fields, Kind, Snapshot
+from cni_ipam.holdings import HeldPin, Holdings
 from cni_ipam.identity import Identity
-from cni_ipam.lease import Tenant
+from cni_ipam.lease import Tenant, timestamp
 
+_TRIES = 16  # other processes of this node change its object too
 _RESTORED_S = 90.0  # for every node to claim its blocks again: three questions of an idle one
 
 
@@ -22,30 +26,34 @@ def leave(claims: Claims, *, is_last: bool) -> None:
 
     A node whose other pools have blocks stays: without its object they would be a dead node's.
     """
-    me = claims.me()
+    me, pool = claims.me(), claims.place.pool
     claims.want_no_more()
-    entry = claims.engine.read("node", me.node) if is_last else None
-    if entry is not None and entry.fields.get("incarnation") == me.incarnation:
-        claims.engine.delete(entry)
+    entry = claims.engine.read("node", me.node)
+    if entry is not None and objects.is_of(entry, me.incarnation):
+        if is_last:
+            claims.engine.delete(entry)
+        else:
+            used = {name: n for name, n in objects.used_of(entry).items() if blocks.pool_of(name) != pool}
+            left = [other for other in objects.pools_of(entry) or () if other != pool]
+            claims.engine.replace(entry, {**entry.fields, "used": used, "pools": left})
     claims.change(lambda _holdings: Holdings())
     claims.file.forget_cluster()
 
 
-def publish(claims: Claims, used: Mapping[str, int]) -> bool:
-    """Tell the other nodes how full this pool's blocks of this node are; False if it did not take."""
-    entry = claims.engine.read("node", claims.me().node)
-    if entry is None:
-        return False
-    known = entry.fields.get("used")
-    others = known.items() if isinstance(known, dict) else ()
-    rest = {name: n for name, n in others if blocks.pool_of(name) != claims.place.pool}
+def publish(engine: Engine, node: Entry, used: Mapping[str, int], pools: Collection[str]) -> bool:
+    """Tell the other nodes how full this node's blocks of some pools are; False if it did not take.
+
+    `node` is this node's object.
+    """
+    known = objects.used_of(node)
+    rest = {name: n for name, n in known.items() if blocks.pool_of(name) not in pools}
     merged = rest | dict(used)
-    return merged == known or claims.engine.replace(entry, {**entry.fields, "used": merged}) is not None
+    return merged == known or engine.replace(node, {**node.fields, "used": merged}) is not None
 
 
 def confirm(claims: Claims) -> bool:
     """Agree with the engine unless that was done in this boot; return whether it was necessary."""
-    if claims.file.read().confirmed == boot_id():
+    if claims.file.read().confirmed == boot_id() and not claims.is_unsure():
         return False
     settle(claims)
     return True
@@ -62,7 +70,8 @@ def is_current(claims: Claims, nodes: Snapshot) -> bool:
     fields = next((entry.fields for entry in nodes.entries if entry.name == me.node), {})
     is_same = (fields.get("incarnation"), fields.get("boot")) == (me.incarnation, boot_id())
     is_later = now.cluster == known.engine and now.revision >= known.revision
-    return known.confirmed == boot_id() and is_same and is_later
+    is_agreed = known.confirmed == boot_id() and not known.is_contested and not claims.is_unsure()
+    return is_agreed and is_same and is_later
 
 
 def settle(claims: Claims) -> Holdings:
@@ -78,9 +87,16 @@ def settle(claims: Claims) -> Holdings:
         before = claims.change(lambda _holdings: Holdings())
     snapshot = _own_renewed(claims, "block", me, anew=not was_known)
     pins = _own_renewed(claims, "pin", me, anew=not was_known)
-    found = agreement.agree(before, snapshot, pins, me.incarnation, was_known=was_known)
+    found = agreement.agree(
+        before, snapshot, pins, me.incarnation, was_known=was_known, is_unsure=claims.is_unsure()
+    )
+    for entry in found.surplus:
+        claims.engine.delete(entry)
+        claims.warn(f"pool {claims.place.pool}: {entry.name} is given back: a backup had it as this node's")
     if not before.is_of_this_boot:
-        found = found._replace(pins=agreement.void(found.pins, _now()), missing_pins=())
+        leases = DiskStore(claims.place)
+        kept = agreement.void(found.pins, _now(), lambda key: leases.lease_of(key) is not None)
+        found = found._replace(pins=kept, missing_pins=())
     for held in found.missing:
         found = found.resolved(held, claims.create(held.block))
     found = _pins_again(claims, me, found)
@@ -89,10 +105,9 @@ def settle(claims: Claims) -> Holdings:
     for text in found.warnings:
         claims.warn(f"pool {claims.place.pool}: {text}")
     size = _size(claims, before)
-    is_restored = agreement.is_restored(before, snapshot) or (was_known and bool(found.missing))
     earlier = before.claim_after if before.is_of_this_boot else 0.0
     foreign = tuple(sorted(agreement.foreign(pins, me.incarnation, found.usable)))
-    return claims.change(
+    after = claims.change(
         lambda now: found.merged(now, before)._replace(
             confirmed=boot_id(),
             incarnation=me.incarnation,
@@ -100,22 +115,30 @@ def settle(claims: Claims) -> Holdings:
             foreign=foreign,
             engine=snapshot.cluster,
             revision=max(snapshot.revision, pins.revision),
-            claim_after=_now() + _RESTORED_S if is_restored else earlier,
+            claim_after=_now() + _RESTORED_S if found.is_restored else earlier,
         )
     )
+    claims.is_sure()
+    return after
 
 
 def _pins_again(claims: Claims, me: Identity, found: Agreement) -> Agreement:
-    """Pin the addresses of this node's pods again that the engine has lost."""
+    """Pin the addresses again that the engine has lost: of this node's pods, and those kept for an owner."""
     for pin in found.missing_pins:
-        if pin.key is None:
+        is_kept = pin.key is not None or pin.until > _now()
+        if not is_kept or claims.file.read().pin(*pin.at) is None:  # a DEL was faster
             continue
-        tenant = Tenant(pin.key, "", keep_s=pin.keep_s)
-        fields = agreement.pin_fields(claims.place.pool, pin.version, pin.number, me, tenant)
-        name = blocks.object_name(claims.place.pool, pin.version, pin.number)
-        made = claims.engine.create("pin", name, fields)
+        fields = _fields_of(claims, me, pin)
+        made = claims.engine.create("pin", blocks.object_name(claims.place.pool, *pin.at), fields)
         found = found.pinned_again(pin, made.revision if made is not None else "")
     return found
+
+
+def _fields_of(claims: Claims, me: Identity, pin: HeldPin) -> Fields:
+    """Return the fields of the object of a pin that this node has."""
+    tenant = Tenant(pin.key or AttachmentKey("", ""), "", owner=pin.owner, keep_s=pin.keep_s)
+    fields = objects.pin_fields(claims.place.pool, *pin.at, me, tenant)
+    return fields if pin.key is not None else {**fields, "released": timestamp()}
 
 
 def _now() -> float:
@@ -129,7 +152,7 @@ def _own_renewed(claims: Claims, kind: Kind, me: Identity, *, anew: bool) -> Sna
     is about to delete them, at the revisions that it has read, fails.
     """
     snapshot = claims.engine.list(kind, claims.place.pool)
-    ours = [entry for entry in snapshot.entries if entry.fields.get("incarnation") == me.incarnation]
+    ours = [entry for entry in snapshot.entries if objects.is_of(entry, me.incarnation)]
     stale = [entry for entry in ours if anew or entry.fields.get("node") != me.node]
     for entry in stale:
         claims.engine.replace(entry, {**entry.fields, "node": me.node, "joined": os.urandom(4).hex()})
@@ -143,28 +166,57 @@ def _size(claims: Claims, before: Holdings) -> int:
     if entry is None and before.size:
         claims.engine.create("pool", pool, {"pool": pool, "blockSize": before.size})
         return before.size
-    size = agreement.block_size(entry) if entry is not None else 0
+    size = objects.block_size(entry) if entry is not None else 0
     if size and wanted not in {AUTO, size}:
         claims.warn(f"pool {pool}: its blocks have {size} addresses, and are never cut again")
     return size
 
 
 def _register(claims: Claims, me: Identity) -> bool:
-    """Make this node's object in the engine, or find it; return whether it was there."""
+    """Make this node's object in the engine, or find it; return whether it was there, with this pool."""
+    pool = claims.place.pool
     fields = {"node": me.node, "incarnation": me.incarnation, "boot": boot_id(), "machine": me.machine}
-    entry = claims.engine.read("node", me.node)
-    was_known = entry is not None
-    if entry is None:
-        entry = claims.engine.create("node", me.node, fields) or claims.engine.read("node", me.node)
-    if entry is not None and entry.fields.get("incarnation") != me.incarnation:
-        raise EngineRefused(
-            f"join the cluster as node {me.node}: another machine has this name",
-            f"set ipam.cluster.node; if this machine replaces that one: cni-ipam forget {me.node}",
+    for _try in range(_TRIES):
+        entry = claims.engine.read("node", me.node)
+        if entry is None:
+            if claims.engine.create("node", me.node, {**fields, "pools": [pool]}) is not None:
+                _drop_other_names(claims, me)
+                return False
+            continue
+        if not objects.is_of(entry, me.incarnation):
+            raise _taken(me, entry)
+        is_of_boot = entry.fields.get("boot") == boot_id()
+        if not is_of_boot:
+            _check_alone(claims, me)
+        pools = objects.pools_of(entry)
+        is_known = pools is None or pool in pools
+        if is_of_boot and is_known:
+            return True
+        now = {**entry.fields, **fields, "pools": sorted({*(pools or ()), pool})}
+        if claims.engine.replace(entry, now) is not None:
+            return is_known
+    raise TryAgainLater(f"join the cluster as node {me.node}: its object changes too fast")
+
+
+def _taken(me: Identity, entry: Entry) -> EngineRefused:
+    """Return the error for a name that another incarnation has."""
+    is_here = me.is_of_machine(str(entry.fields.get("machine"))) and entry.fields.get("boot") == boot_id()
+    if is_here:
+        return EngineRefused(
+            f"join the cluster as node {me.node}: this machine has joined with another dataDir",
+            f"the networks of a node that share pools have one dataDir; not {me.directory} beside another",
         )
-    if entry is not None and entry.fields.get("boot") != boot_id():
-        _check_alone(claims, me)
-        claims.engine.replace(entry, {**entry.fields, **fields})
-    return was_known
+    return EngineRefused(
+        f"join the cluster as node {me.node}: another machine has this name",
+        f"set ipam.cluster.node; if this machine replaces that one: cni-ipam forget {me.node}",
+    )
+
+
+def _drop_other_names(claims: Claims, me: Identity) -> None:
+    """Remove the objects of former names of this node, now that it has joined under its present one."""
+    for entry in claims.engine.list("node").entries:
+        if objects.is_of(entry, me.incarnation) and entry.name != me.node:
+            claims.engine.delete(entry)
 
 
 def _check_alone(claims: Claims, me: Identity) -> None:

@@ -7,7 +7,7 @@ virtual machine. Each is one object, claimed and given back like a block.
 import time
 
 from cni_core.errors import AddressUnavailable, PoolExhausted
-from cni_ipam import agreement, blocks, membership
+from cni_ipam import agreement, blocks, membership, objects
 from cni_ipam.claims import Claims
 from cni_ipam.engine import EngineRefused, Entry, Fields
 from cni_ipam.holdings import HeldPin, Holdings
@@ -32,7 +32,7 @@ class Pins:
             if not membership.confirm(self._claims) and self._claims.is_doubtful():
                 membership.settle(self._claims)
             self.give_back()  # what was released while the engine was away may be the one that is wanted
-            taken = {at: entry for entry in self._pins() if (at := agreement.pinned(entry))}
+            taken = {at: entry for entry in self._pins() if (at := objects.pinned(entry))}
             if requested is None:
                 return self._pin_for_owner(range_set, tenant, taken)
             number, version = int(requested), range_set.version
@@ -58,19 +58,21 @@ class Pins:
 
     def _pin_one(self, version: int, number: int, tenant: Tenant, entry: Entry | None) -> HeldPin:
         name = blocks.object_name(self._place.pool, version, number)
-        fields = agreement.pin_fields(self._place.pool, version, number, self._claims.me(), tenant)
+        fields = objects.pin_fields(self._place.pool, version, number, self._claims.me(), tenant)
         if entry is not None and not agreement.may_take(entry, tenant, self._claims.me().incarnation):
             raise AddressUnavailable(*agreement.taken_words(entry, self._place.pool))
-        begun = HeldPin(version, number, "", tenant.key, tenant.keep_s)
+        begun = HeldPin(version, number, "", tenant.key, tenant.keep_s, owner=str(fields["owner"]))
         self._claims.change(lambda holdings: holdings.with_pin(begun))  # a DEL after a kill finds it
         try:
             made = self._make(name, fields, entry)
-            self._check_block(version, number, made)
+            seen = self._check_block(version, number, made)
         except (AddressUnavailable, EngineRefused):  # but not EngineAway: it may be there
             self._forget(begun)
             raise
         held = begun._replace(revision=made.revision)
-        self._claims.change(lambda holdings: holdings.with_pin(held))
+        self._claims.change(
+            lambda holdings: holdings.with_pin(held)._replace(revision=max(holdings.revision, seen))
+        )
         return held
 
     def _make(self, name: str, fields: Fields, entry: Entry | None) -> Entry:
@@ -82,22 +84,27 @@ class Pins:
         if made is not None:
             return made
         found = self._engine.read("pin", name)
-        if found is None or not agreement.is_same(found, fields):
+        if found is None or not objects.is_same(found, fields):
             raise EngineRefused(f"pin {fields['address']}: another node was faster")
         return found
 
-    def _check_block(self, version: int, number: int, pin: Entry) -> None:
-        """Take a pin back if its address lies in another node's block; see _take()."""
-        for entry in self._engine.list("block", self._place.pool).entries:
-            block = agreement.block_of(entry)
+    def _check_block(self, version: int, number: int, pin: Entry) -> int:
+        """Take a pin back if its address lies in another node's block; return the engine's revision.
+
+        See Claims._take().
+        """
+        found = self._engine.list("block", self._place.pool)
+        for entry in found.entries:
+            block = objects.block_of(entry)
             if block is None or block.version != version or not block.start <= number <= block.interval[1]:
                 continue
-            if entry.fields.get("incarnation") != self._claims.me().incarnation:
+            if not objects.is_of(entry, self._claims.me().incarnation):
                 self._engine.delete(pin)
                 raise AddressUnavailable(
                     f"requested IP address {pin.fields['address']} is not available",
                     f"pool {self._place.pool}: node {entry.fields.get('node')} holds block {block.prefix}",
                 )
+        return found.revision
 
     def give_back(self, now: float | None = None) -> None:
         """Give back the pins that are released and due; raises EngineAway."""
@@ -111,11 +118,11 @@ class Pins:
 
     def _delete(self, pin: HeldPin) -> None:
         """Delete the object of a pin, unless its owner's next pod has taken it over on another node."""
-        if pin.revision:
-            self._engine.delete(Entry("pin", self._name(pin), {}, pin.revision))
+        if pin.revision and self._engine.delete(Entry("pin", self._name(pin), {}, pin.revision)):
             return
         entry = self._engine.read("pin", self._name(pin))  # the ADD did not learn whether it was made
-        if entry is not None and entry.fields.get("incarnation") == self._claims.me().incarnation:
+        is_ours = entry is not None and objects.is_of(entry, self._claims.me().incarnation)
+        if entry is not None and is_ours and self._claims.file.read().pin(*pin.at) == pin:
             self._engine.delete(entry)
 
     def _name(self, pin: HeldPin) -> str:

@@ -30,18 +30,28 @@ def dead(
     `nodes` are the objects by which nodes have joined the cluster. `authority` is the engine's list of
     machines with proofs of death, None without one; then only an operator removes a node.
     """
-    joined = {str(entry.fields.get("incarnation")): str(entry.fields.get("node")) for entry in nodes}
+    joined: dict[str, list[str]] = {}  # a node that was renamed has two names for a moment
+    for entry in nodes:
+        joined.setdefault(str(entry.fields.get("incarnation")), []).append(str(entry.fields.get("node")))
     found = {}
     for entry in objects:
         incarnation = str(entry.fields.get("incarnation"))
-        name = joined.get(incarnation, str(entry.fields.get("node")))
-        if incarnation not in joined:
-            found[incarnation] = f"node {name} was removed from the cluster"
-        elif authority is not None and name not in authority:
-            found[incarnation] = f"node {name} does not exist"
-        elif authority is not None and authority[name]:
-            found[incarnation] = f"node {name}: {authority[name]}"
+        names = joined.get(incarnation, [])
+        proofs = [_proof(name, authority) for name in names]
+        if not names:
+            found[incarnation] = f"node {entry.fields.get('node')} was removed from the cluster"
+        elif all(proofs):
+            found[incarnation] = proofs[0]
     return found
+
+
+def _proof(name: str, authority: Mapping[str, str] | None) -> str:
+    """Return the authority's proof that a node is dead, "" if there is none."""
+    if authority is None:
+        return ""
+    if name not in authority:
+        return f"node {name} does not exist"
+    return f"node {name}: {authority[name]}" if authority[name] else ""
 
 
 def observed(before: Mapping[str, Proof], found: Mapping[str, str], now: float) -> dict[str, Proof]:

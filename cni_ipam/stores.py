@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from cni_ipam.cluster import Cluster
+from cni_ipam.cluster import UNKNOWN, Cluster
 from cni_ipam.disk_store import DiskStore
 from cni_ipam.holdings import HoldingsFile
 from cni_ipam.lease_store import LeaseStore
@@ -20,8 +20,9 @@ def open_store(
     file = HoldingsFile(place)
     if cluster is None:
         cluster = file.cluster()
-        if cluster is None:
+        if cluster is None and not file.read().incarnation:
             return DiskStore(place)
+        cluster = cluster or Cluster(UNKNOWN)  # its record is damaged: what is asked for waits for an ADD
         warn(f"pool {place.pool} is still shared with other nodes: to end that, cni-ipam drain {place.pool}")
     else:
         file.record_cluster(cluster)

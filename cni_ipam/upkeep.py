@@ -42,18 +42,19 @@ def plan(
     empty: Collection[Block],
     *,
     size: int,
-    wanted: bool,
+    wanted: Collection[int] = (),
 ) -> Plan:
     """Decide on the blocks of a pool.
 
-    `empty` are the blocks that have been without a lease for long enough, `wanted` is true while another node
-    has asked for a block.
+    `empty` are the blocks that have been without a lease for long enough, `wanted` the IP versions of which
+    another node has asked for a block.
     """
     ended = [use for use in uses if use.used == 0 and use.held.state is not State.HELD]
     over = [use.held.block for use in ended if use.held.state is not State.LOST]
     held = [use for use in uses if use.held.state is State.HELD]
     spare = _spare(held, demands, empty, wanted=wanted)
-    hungry = [] if wanted else [demand for demand in demands if _free(held, demand) < low_water(size)]
+    others = (demand for demand in demands if demand.version not in wanted)
+    hungry = [demand for demand in others if _free(held, demand) < low_water(size)]
     return Plan(
         tuple(hungry),
         (*over, *spare),
@@ -76,23 +77,24 @@ def _inside(block: Block, ends: Interval) -> list[Interval]:
 
 
 def _spare(
-    held: Sequence[Use], demands: Sequence[Demand], empty: Collection[Block], *, wanted: bool
+    held: Sequence[Use], demands: Sequence[Demand], empty: Collection[Block], *, wanted: Collection[int]
 ) -> list[Block]:
     """Return the empty blocks that this node can do without."""
     left = list(held)
     spare = []
     is_idle = not any(use.used for use in held)
+    asked = set(wanted)
     for use in held:
         block = use.held.block
-        if use.used or not (wanted or block in empty):
+        is_wanted = block.version in asked
+        if use.used or not (is_wanted or block in empty):
             continue
         rest = [other for other in left if other is not use]
-        enough = 1 if wanted else low_water(block.size)
+        enough = 1 if is_wanted else low_water(block.size)
         touched = [demand for demand in demands if demand.version == block.version]
         kept = all(_free(rest, demand) >= max(enough, 1) for demand in touched)
-        if kept or (wanted and is_idle):
+        if kept or (is_wanted and is_idle):
             left = rest
             spare.append(block)
-            if wanted:
-                break  # one for each time that it is asked
+            asked.discard(block.version)  # one for each time that it is asked
     return spare

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from cni_core.call import AttachmentKey
 from cni_core.document import NAME
 from cni_core.errors import DecodingFailure
+from cni_core.ifname import ifname_problem
 
 _FIRST_IFNAME = "eth0"  # earlier releases did not record it
 
@@ -48,5 +49,8 @@ def _allocation(address: str, entry: Mapping[str, Any]) -> Allocation:
     container = str(entry["id"])
     if not NAME.fullmatch(container):
         raise ValueError(f"{address}: container {container!r}")
-    key = AttachmentKey(container, str(entry.get("ifname") or _FIRST_IFNAME))
+    ifname = str(entry.get("ifname") or _FIRST_IFNAME)
+    if ifname_problem(ifname):
+        raise ValueError(f"{address}: interface {ifname!r}")
+    key = AttachmentKey(container, ifname)
     return Allocation(address, key, str(entry.get("podref") or ""))

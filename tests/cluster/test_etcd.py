@@ -64,6 +64,15 @@ def test_a_value_that_is_not_ours_has_no_fields(etcd: Etcds) -> None:
     ]
 
 
+def test_a_prefix_may_have_any_words(etcd: Etcds) -> None:
+    asked = Etcd(etcd.conf(prefix="/infra/node/block"))
+    made = [asked.create("node", "a/node/b", {}), asked.create("block", "lan.0a000000", {"pool": "lan"})]
+    found = [asked.list("node").entries[0], asked.list("block").entries[0]]
+
+    assert found == made
+    assert all(asked.delete(entry) for entry in found)
+
+
 def test_there_is_no_authority_beside_it(etcd: Etcds) -> None:
     assert Etcd(etcd.conf()).nodes() is None
 

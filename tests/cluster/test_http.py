@@ -119,6 +119,29 @@ def refused(asked: Etcd) -> str:
     return found.value.msg
 
 
+def test_objects_that_are_not_etcd_s_are_refused() -> None:
+    document = {**_EMPTY, "kvs": [{"key": "!", "value": "%"}]}
+    with odd(lambda handler: handler.answer(200, json.dumps(document).encode())) as server:
+        assert "the answer is not etcd's" in refused(engine(server))
+
+
+def test_after_one_full_wait_a_burst_waits_briefly() -> None:
+    with odd(hang) as server:
+        asked = engine(server)
+        first = timed_out(asked)
+
+        assert all(timed_out(asked) < first / 2 for _request in range(3))
+        server.serve = ok
+        asked.list("block")  # what answers is waited for no longer
+
+
+def timed_out(asked: Etcd) -> float:
+    start = time.monotonic()
+    with pytest.raises(EngineAway):
+        asked.list("block")
+    return time.monotonic() - start
+
+
 def test_connections_are_kept() -> None:
     with odd(ok) as server:
         asked = engine(server)
@@ -165,6 +188,8 @@ def test_an_answer_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) 
     [
         (200, b"<html>", "the answer is not etcd's"),
         (200, b"[]", "the answer is not etcd's"),
+        (200, b'{"header":{}}', "the answer is not etcd's"),
+        (200, b'{"header":"x"}', "the answer is not etcd's"),
         (302, b"", "HTTP 302: "),
         (404, b"404 page not found\n", "HTTP 404: 404 page not found"),
         (400, b'{"error":"etcdserver: odd","code":3}', "HTTP 400: etcdserver: odd"),

@@ -189,3 +189,59 @@ def test_pins_outlive_a_store_that_was_restored_from_a_backup(executable: Path, 
 
         refused = request_for(two, "y", "10.0.0.200")
         assert "on node n1 has it" in refused.document["details"], refused
+
+
+def test_the_pin_of_a_running_pod_outlives_a_lost_record(nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    assert given(request_for(one, "a", "10.0.0.200")) == "10.0.0.200"
+    (one.data_dir / "lan" / "holdings").write_text("")
+
+    one.add("b")
+
+    assert "on node n1 has it" in request_for(two, "c", "10.0.0.200").document["details"]
+
+
+def test_a_damaged_record_of_the_cluster_keeps_no_pin(etcd: Etcds, nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    request_for(one, "a", "10.0.0.200")
+    (one.data_dir / "lan" / "cluster").write_text("")
+
+    one.delete("a")
+    one.add("b")
+    one.delete("b")
+
+    assert pins(etcd, one) == []
+    assert given(request_for(two, "c", "10.0.0.200")) == "10.0.0.200"
+
+
+def test_an_owner_gets_its_address_again_after_the_store_was_restored(
+    executable: Path, tmp_path: Path
+) -> None:
+    """Of the pod that runs, and of the one that has gone."""
+    with Etcds() as etcd:
+        conf = etcd.conf()
+        one, two = (Node(executable, tmp_path, conf, n, pinned=BAND, sticky=3600) for n in ("n1", "n2"))
+        first, second = given(start(one, "db-0", "a")), given(start(one, "db-1", "b"))
+        one.delete("b")
+        etcd.kill(0)
+        etcd.forget(0)
+        etcd.start(0)
+        request_for(one, "other", "10.0.0.209")  # it notices
+        one.delete("a")
+
+        assert given(start(two, "db-1", "c")) == second
+        assert given(start(two, "db-0", "d")) == first
+
+
+def test_an_address_in_a_block_is_leased_again_once_its_pin_is_gone(nodes: tuple[Node, Node]) -> None:
+    """Another node pinned it before this one claimed the block."""
+    one, two = nodes
+    for node in nodes:
+        node.conf["ipam"] |= {"subnets": [{"subnet": "10.0.0.0/27"}], "pinned": [], "sticky": 0}
+    assert given(request_for(two, "a", "10.0.0.20")) == "10.0.0.20"
+    found = [given(one.call("ADD", f"c{n}")) for n in range(14)]  # both blocks
+    two.delete("a")
+
+    found += [given(reply) for n in range(16) if (reply := one.call("ADD", f"d{n}")).status == 0]
+
+    assert len(found) == len(set(found)) == 29

@@ -1,6 +1,7 @@
 """What operators see and do: blocks, drain, forget."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,15 +85,13 @@ def test_a_node_of_another_name_is_the_same_node(nodes: tuple[Node, Node]) -> No
     assert held[f"{block}/28"] == "renamed"
 
 
-def test_a_second_machine_of_the_same_name_is_refused(
-    etcd: Etcds, executable: Path, tmp_path: Path, nodes: tuple[Node, Node]
-) -> None:
+def test_a_second_machine_of_the_same_name_is_refused(etcd: Etcds, nodes: tuple[Node, Node]) -> None:
     one, _two = nodes
-    one.add("a")
     prefix = one.conf["ipam"]["cluster"]["prefix"]
-    twin = Node(executable, tmp_path / "twin", etcd.conf(prefix=prefix), "n1")
+    other = {"node": "n1", "incarnation": "0123456789abcdef", "machine": "0:1"}
+    etcd.put(f"{prefix}/v1/node/n1", json.dumps(other))
 
-    refused = twin.call("ADD", "b")
+    refused = one.call("ADD", "b")
 
     assert refused.code == 11
     assert refused.document["msg"] == "join the cluster as node n1: another machine has this name"
@@ -108,6 +107,98 @@ def test_a_node_that_nobody_knows_is_not_forgotten(nodes: tuple[Node, Node]) -> 
 
     assert done.returncode == 1
     assert "n3 is no node of the cluster: they are n1, n2.example" in done.stderr
+
+
+def test_a_node_that_was_forgotten_is_forgotten_at_once_later(nodes: tuple[Node, Node]) -> None:
+    """An operator learns that the addresses of an L3 network answer nobody."""
+    one, two = nodes
+    one.add("a")
+    two.add("b")
+    block = one.blocks()[0]
+    tool(two, "forget", "n1", "--yes")
+
+    assert "n1 is forgotten, and 1 blocks" in tool(two, "forget", "n1", "--now", "--yes")
+    assert block not in tool(two, "blocks")
+
+
+def test_what_an_earlier_machine_of_this_name_left_is_freed(
+    etcd: Etcds, executable: Path, tmp_path: Path, nodes: tuple[Node, Node]
+) -> None:
+    one, two = nodes
+    one.add("a")
+    two.add("b")
+    tool(two, "forget", "n1", "--yes")
+    prefix = one.conf["ipam"]["cluster"]["prefix"]
+    again = Node(executable, tmp_path / "installed-again", etcd.conf(prefix=prefix), "n1")
+    again.add("c")
+
+    assert "n1 is forgotten, and 1 blocks" in tool(again, "forget", "n1", "--now", "--yes")
+
+    held = {row["address"] for row in json.loads(tool(two, "blocks", "--json"))}
+    assert held == {f"{again.blocks()[0]}/28", f"{two.blocks()[0]}/28"}
+    assert "n1 is this node" in again.tool("forget", "n1", "--data-dir", str(again.data_dir)).stderr
+
+
+def test_a_node_is_forgotten_with_any_prefix(etcd: Etcds, executable: Path, tmp_path: Path) -> None:
+    conf = etcd.conf(prefix="/infra/node/cni")
+    one, two = (Node(executable, tmp_path, conf, name) for name in ("n1", "n2"))
+    one.add("a")
+    two.add("b")
+
+    assert "n1 is forgotten" in tool(two, "forget", "n1", "--yes")
+
+
+def test_a_renamed_node_leaves_no_object_of_its_former_name(etcd: Etcds, nodes: tuple[Node, Node]) -> None:
+    one, _two = nodes
+    one.add("a")
+    one.conf["ipam"]["cluster"]["node"] = "renamed"
+    (one.data_dir / "lan" / "holdings").unlink()
+
+    one.add("b")
+
+    prefix = one.conf["ipam"]["cluster"]["prefix"]
+    assert etcd.keys(f"{prefix}/v1/node/") == [f"{prefix}/v1/node/renamed"]
+
+
+def test_a_block_that_somebody_has_damaged_is_not_shown(etcd: Etcds, nodes: tuple[Node, Node]) -> None:
+    one, _two = nodes
+    one.add("a")
+    prefix = one.conf["ipam"]["cluster"]["prefix"]
+    huge = {"pool": "lan", "start": "128.0.0.0", "size": 1 << 31, "node": "x", "incarnation": "y"}
+    etcd.put(f"{prefix}/v1/block/lan/lan.80000000", json.dumps(huge))
+
+    assert [row["address"] for row in json.loads(tool(one, "blocks", "--json"))] == [f"{one.blocks()[0]}/28"]
+
+
+# More than one data directory on a machine.
+
+
+def test_a_second_data_directory_of_a_machine_is_refused(
+    etcd: Etcds, executable: Path, tmp_path: Path, nodes: tuple[Node, Node]
+) -> None:
+    one, _two = nodes
+    one.add("a")
+    prefix = one.conf["ipam"]["cluster"]["prefix"]
+    other = Node(executable, tmp_path / "other", etcd.conf(prefix=prefix), "n1")
+
+    refused = other.call("ADD", "b")
+
+    assert refused.code == 11
+    assert "this machine has joined with another dataDir" in refused.document["msg"]
+    assert str(other.data_dir) in refused.document["details"]
+
+
+def test_a_copied_data_directory_leases_nothing(
+    etcd: Etcds, executable: Path, tmp_path: Path, nodes: tuple[Node, Node]
+) -> None:
+    one, _two = nodes
+    one.add("a")
+    shutil.copytree(one.data_dir, tmp_path / "copy" / "n1")
+    prefix = one.conf["ipam"]["cluster"]["prefix"]
+    copy = Node(executable, tmp_path / "copy", etcd.conf(prefix=prefix), "n1")
+
+    assert copy.call("ADD", "b").code == 11
+    one.add("b")
 
 
 def test_without_a_cluster_it_is_said(tmp_path: Path, nodes: tuple[Node, Node]) -> None:
@@ -170,6 +261,43 @@ def test_leases_of_whereabouts_are_taken_over(nodes: tuple[Node, Node], tmp_path
     assert "pinned 1 addresses; 0 were this node's already, 1 are of other nodes" in done.stdout
     refused = two.call("ADD", "x", extra={"runtimeConfig": {"ips": ["10.0.0.20"]}})
     assert "web/a-0 on node n1 has it" in refused.document["details"]
+
+
+def test_a_join_that_fails_leaves_the_pool_as_it_was(nodes: tuple[Node, Node]) -> None:
+    one, _two = nodes
+    keys = one.conf["ipam"].pop("cluster")
+    del one.conf["ipam"]["pinned"]
+    own = json.dumps(one.conf)
+    one.add("a")
+    one.conf["ipam"]["cluster"] = {**keys, "endpoints": ["http://127.0.0.1:1"]}
+
+    assert "connection refused" in one.tool("join", written(one)).stderr
+
+    one.conf = json.loads(own)
+    one.add("b")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\0"])
+def test_what_is_no_list_of_pools_is_told(nodes: tuple[Node, Node], tmp_path: Path, text: str) -> None:
+    one, _two = nodes
+    (tmp_path / "pools.json").write_text(text)
+
+    done = one.tool("join", written(one), "--whereabouts", str(tmp_path / "pools.json"))
+
+    assert done.returncode == 1
+    assert "not JSON" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interface_that_no_kernel_has_is_told(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    one, _two = nodes
+    given = {"5": {"id": "a", "ifname": "../../evil"}}
+    document = {"spec": {"range": "10.0.0.0/24", "allocations": given}}
+    (tmp_path / "pools.json").write_text(json.dumps(document))
+
+    done = one.tool("join", written(one), "--whereabouts", str(tmp_path / "pools.json"))
+
+    assert "interface '../../evil'" in done.stderr
 
 
 def test_the_blocks_of_a_machine_that_is_off_are_free_at_once(nodes: tuple[Node, Node]) -> None:

@@ -109,10 +109,57 @@ def test_what_changed_while_the_engine_was_asked_is_kept() -> None:
 def test_after_a_boot_pins_have_no_attachment() -> None:
     key = AttachmentKey("c", "eth0")
 
-    assert void([HeldPin(4, 1, "8", key), HeldPin(4, 2, "8", key, 60)], 5.0) == (
+    assert void([HeldPin(4, 1, "8", key), HeldPin(4, 2, "8", key, 60)], 5.0, lambda _key: False) == (
         HeldPin(4, 1, "8", None),
         HeldPin(4, 2, "8", None, 60, 65.0),
     )
+
+
+def test_a_pin_with_a_lease_has_its_attachment_still() -> None:
+    pin = HeldPin(4, 1, "8", AttachmentKey("c", "eth0"))
+
+    assert void([pin], 5.0, lambda key: key == pin.key) == (pin,)
+
+
+# A store that was restored gives a node what it gave back: another may have it, with pods.
+
+
+def joined(before: Holdings) -> Holdings:
+    return before._replace(incarnation=ME)
+
+
+RETURNED = [
+    ("a block that is in no record", joined(Holdings()), False, False),
+    ("a claim was killed", joined(Holdings()), True, True),
+    ("a claim was killed, and the engine is older", joined(Holdings(engine="c", revision=11)), True, False),
+    ("the record was lost", Holdings(), False, True),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "is_unsure", "is_kept"), [c[1:] for c in RETURNED], ids=[c[0] for c in RETURNED]
+)
+def test_a_block_without_a_record(before: Holdings, is_unsure: object, is_kept: object) -> None:
+    found = agree(before, engine(block(ME)), engine(), ME, is_unsure=bool(is_unsure))
+
+    assert bool(found.blocks) is is_kept
+    assert bool(found.surplus) is not is_kept
+    assert found.is_restored is not is_kept
+
+
+def test_a_pin_without_a_record_is_given_back() -> None:
+    returned = pin(ME, container="c", interface="eth0")
+    found = agree(joined(Holdings()), engine(), engine(returned), ME)
+
+    assert (found.pins, found.surplus) == ((), (returned,))
+
+
+def test_a_pin_that_a_call_has_just_given_back_stays_away() -> None:
+    """A DEL on this node did so between the two reads."""
+    held = joined(Holdings(pins=(HeldPin(4, 0x0A000014, "7", AttachmentKey("c", "eth0")),)))
+    agreed = agree(held, engine(), engine(pin(ME, container="c", interface="eth0")), ME)
+
+    assert agreed.merged(held._replace(pins=()), held).pins == ()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Who a node is: the same after a new name, another after its disk was cloned."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,37 @@ def test_a_cloned_disk_is_another_node(machine: Path, tmp_path: Path) -> None:
     machine.write_text("0" * 31 + "2\n")
 
     assert identity.identity(str(tmp_path), "n1").incarnation != first.incarnation
+
+
+def test_a_copied_directory_is_another_node(tmp_path: Path) -> None:
+    first = identity.identity(str(tmp_path / "a"), "n1")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+
+    assert identity.identity(str(tmp_path / "b")).incarnation != first.incarnation
+    assert identity.identity(str(tmp_path / "a")) == first
+
+
+def test_a_moved_directory_is_the_same_node(tmp_path: Path) -> None:
+    first = identity.identity(str(tmp_path / "a"), "n1")
+    (tmp_path / "a").rename(tmp_path / "b")
+
+    assert identity.identity(str(tmp_path / "b")).incarnation == first.incarnation
+
+
+def test_a_directory_of_two_names_is_one_node(tmp_path: Path) -> None:
+    first = identity.identity(str(tmp_path / "a"), "n1")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+
+    assert identity.identity(str(tmp_path / "b")).incarnation == first.incarnation
+
+
+def test_a_file_of_before_directories_were_written_is_read(tmp_path: Path) -> None:
+    first = identity.identity(str(tmp_path), "n1")
+    document = json.loads((tmp_path / ".node").read_text())
+    del document["directory"]
+    (tmp_path / ".node").write_text(json.dumps(document))
+
+    assert identity.identity(str(tmp_path)).incarnation == first.incarnation
 
 
 def test_a_container_that_shows_no_machine_id_is_the_same_node(machine: Path, tmp_path: Path) -> None:

@@ -23,6 +23,13 @@ CASES = [
     ("its Node object is gone", [joined("n1", "aaaa")], {"n2": ""}, True),
     ("its Node is tainted as out of service", [joined("n1", "aaaa")], {"n1": "out-of-service"}, True),
     ("renamed: its blocks bear the former name", [joined("n9", "aaaa")], {"n9": ""}, False),
+    (
+        "renamed, and its former object is there",
+        [joined("n9", "aaaa"), joined("n1", "aaaa")],
+        {"n9": ""},
+        False,
+    ),
+    ("two names, and both are dead", [joined("n9", "aaaa"), joined("n1", "aaaa")], {"n2": ""}, True),
 ]
 
 

@@ -43,14 +43,19 @@ CASES = [
     ("uses", "empty", "wanted", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
 def test_what_to_do(uses: list[Use], empty: set[Block], wanted: object, expected: Plan) -> None:
-    assert plan(uses, [POOL], empty, size=16, wanted=bool(wanted)) == expected
+    assert plan(uses, [POOL], empty, size=16, wanted={4} if wanted else ()) == expected
+
+
+def test_only_a_block_of_the_family_that_is_wanted_is_given() -> None:
+    assert plan([use(A, 0)], [POOL], set(), size=16, wanted={6}) == Plan()
+    assert plan([use(A, 0)], [POOL], set(), size=16, wanted={4, 6}) == Plan(give_back=(A,))
 
 
 def test_of_single_addresses_none_is_claimed_ahead() -> None:
-    assert plan([], [POOL], set(), size=1, wanted=False) == Plan()
+    assert plan([], [POOL], set(), size=1) == Plan()
 
 
 def test_each_family_counts_alone() -> None:
     other = Demand(6, [(0, 255)])
 
-    assert plan([use(A, 3)], [POOL, other], set(), size=16, wanted=False).claim == (other,)
+    assert plan([use(A, 3)], [POOL, other], set(), size=16).claim == (other,)

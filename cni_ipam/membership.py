@@ -36,7 +36,7 @@ def leave(claims: Claims, *, is_last: bool) -> None:
             used = {name: n for name, n in objects.used_of(entry).items() if blocks.pool_of(name) != pool}
             left = [other for other in objects.pools_of(entry) or () if other != pool]
             claims.engine.replace(entry, {**entry.fields, "used": used, "pools": left})
-    claims.change(lambda _holdings: Holdings())
+    claims.change(lambda now: Holdings(incarnation=me.incarnation, engine=now.engine, revision=now.revision))
     claims.file.forget_cluster()
 
 

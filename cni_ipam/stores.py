@@ -20,7 +20,8 @@ def open_store(
     file = HoldingsFile(place)
     if cluster is None:
         cluster = file.cluster()
-        if cluster is None and not file.read().incarnation:
+        held = file.read()
+        if cluster is None and not (held.blocks or held.pins):
             return DiskStore(place)
         cluster = cluster or Cluster(UNKNOWN)  # its record is damaged: what is asked for waits for an ADD
         warn(f"pool {place.pool} is still shared with other nodes: to end that, cni-ipam drain {place.pool}")

@@ -2,13 +2,18 @@
 
 import ipaddress
 import json
+import signal
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.etcds import Etcds
 from tests.cluster.nodes import Node
+from tests.cluster.proxy import slowed
+from tests.lab import tools
 
 Make = Callable[..., Node]
 
@@ -319,3 +324,52 @@ def test_status_changes_nothing_in_the_store(etcd: Etcds, node: Make) -> None:
 
     assert one.call("STATUS").status == 0
     assert etcd.keys(f"{one.conf['ipam']['cluster']['prefix']}/") == []
+
+
+# Claims that are cut off, slow or many at once.
+
+
+@pytest.mark.parametrize("moment", ["sendto:5", "sendto:6", "fsync:1", "rename:1"])
+def test_a_claim_that_was_killed_leaves_no_block(etcd: Etcds, node: Make, moment: str) -> None:
+    """Near the moments at which it is sent, answered and recorded."""
+    tools.install("strace")
+    one = node("n1", blockSize=1)
+    one.add("a")
+    call, _colon, number = moment.partition(":")
+    options = ["-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:signal=KILL:when={number}"]
+
+    assert one.call("ADD", "b", before=["strace", *options]).status == -signal.SIGKILL
+
+    for container in "ab":
+        one.delete(container)
+    drained(one)
+    prefix = one.conf["ipam"]["cluster"]["prefix"]
+    assert etcd.keys(f"{prefix}/") == [f"{prefix}/v1/pool/lan/lan"]
+
+
+@pytest.mark.parametrize("delay_s", [0.8, 2.0])
+def test_an_add_waits_six_seconds_for_a_slow_engine(
+    etcd: Etcds, executable: Path, tmp_path: Path, delay_s: float
+) -> None:
+    """However many requests it needs; and what it has done is not lost for the next."""
+    with slowed(etcd.endpoints[0], delay_s) as proxy:
+        one = Node(executable, tmp_path, etcd.conf(prefix=f"/slow{delay_s}", endpoints=(proxy.url,)), "n1")
+        started = time.monotonic()
+        reply = one.call("ADD", "a")
+        seconds = time.monotonic() - started
+        proxy.delay_s = 0.0
+
+        assert reply.code == 11 or seconds < 8
+        assert seconds < 12  # with the start of the program on a busy machine; twelve requests take longer
+        one.add("b")
+
+
+def test_a_burst_of_pods_with_blocks_of_one_address(etcd: Etcds, executable: Path, tmp_path: Path) -> None:
+    """Each claims for itself; none takes what another has claimed, and none gives up."""
+    conf = etcd.conf(prefix="/burst")
+    one = Node(executable, tmp_path, conf, "n1", "10.0.0.0/25", blockSize=1)
+    with ThreadPoolExecutor(40) as pool:
+        found = list(pool.map(lambda n: one.warm("ADD", f"c{n}"), range(40)))
+
+    assert {reply.status for reply in found} == {0}, found
+    assert len({address for reply in found for address in reply.addresses}) == 40

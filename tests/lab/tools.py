@@ -19,6 +19,7 @@ _PACKAGES = {
     "busybox": "busybox-static",
     "cpio": "cpio",
     "etcd": "etcd-server",
+    "etcdctl": "etcd-client",
     "git": "git",
     "go": "golang-go golang-github-appc-cni-dev",
     "host-local": "containernetworking-plugins",

@@ -184,7 +184,7 @@ def drain_command(pool: str | None, data_dir: str) -> None:
 def _drain(store: BlockStore) -> Iterator[str]:
     claims, pool = store.claims(), store.place.pool
     with claims.alone():
-        membership.confirm(claims)
+        membership.settle(claims)  # it may be the last time that this node looks
         claims.drain()
         for held in store.holdings.read().blocks:
             if held.state is State.LOST and not store.used(held.block):

@@ -14,9 +14,11 @@ import time
 from pathlib import Path
 
 from cni_agent.claimer import Claimer
+from cni_core.errors import TryAgainLater
 from tests.store.ipam import Ipam, Json
 
 PODS_MOST = 12  # of a node; a block has 16 addresses
+RETRY_S = 0.05  # a runtime does not try again at once
 BATCH = 25  # calls in a phase in which pods come, or go
 
 
@@ -64,6 +66,8 @@ class SimNode:
         address = reply.addresses[0] if verb == "ADD" and reply.status == 0 else self.held.get(pod, "")
         self.tell(verb, pod, "end", code=reply.code, address=address, seconds=seconds)
         self.done += 1
+        if reply.code == TryAgainLater.code:
+            time.sleep(RETRY_S)
         if verb == "ADD" and reply.status == 0:
             self.held[pod] = address
         elif verb == "DEL" and reply.status == 0:

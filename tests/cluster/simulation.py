@@ -3,6 +3,9 @@
 `python -m tests.cluster.simulation --nodes 50 --operations 100000` prints what happened, and fails if an
 address was leased twice or lost. The real code runs in a process for each node, with a real etcd of three
 members; the histories come from the nodes' journals.
+
+Some nodes die for good, with their pods: an operator forgets them, and others take their blocks. In the midst
+etcd is restored from a snapshot that is older than some of the claims.
 """
 
 import argparse
@@ -12,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +24,7 @@ from tests.cluster.nodes import Node
 
 POOL = "10.64.0.0/20"
 _LOOK_S = 0.05
+_OPERATION_BYTES = 260  # of a journal, about
 
 
 class Event(NamedTuple):
@@ -37,7 +41,9 @@ class Event(NamedTuple):
 class Tally(NamedTuple):
     operations: int
     nodes_killed: int
+    nodes_dead: int
     members_killed: int
+    restores: int
     errors: dict[int, int]
     seconds: float
     add_ms: tuple[float, float]  # median, 99th percentile
@@ -46,11 +52,15 @@ class Tally(NamedTuple):
 class Simulation:
     def __init__(self, nodes: int, operations: int, seed: str, *, kills: bool = True) -> None:
         self.count = nodes
-        self.each = operations // nodes
         self.dice = random.Random(seed)  # noqa: S311 - a test's dice
         self.seed = seed
         self.kills = kills
         self.killed = self.members_killed = 0
+        self.dead: dict[str, int] = {}  # the nodes that died for good, with the time at which it was said
+        self.deaths = nodes // 10 if kills else 0
+        self.each = operations // (nodes - self.deaths) + 1  # the others do the part of the dead
+        self.restores = 0
+        self.snapshot: Path | None = None
 
     def run(self, executable: Path) -> Tally:
         with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch, Etcds(3) as etcd:
@@ -61,7 +71,7 @@ class Simulation:
             self._live(etcd)
             seconds = time.monotonic() - started
             events = sorted(event for node in self.nodes for event in journal(node))
-            self._check(events)
+            self._check(events, self.dead)
             self._check_nothing_is_left(etcd)
         adds = sorted(e.seconds * 1e3 for e in events if e.verb == "ADD" and e.at == "end" and e.code == 0)
         errors: dict[int, int] = {}
@@ -70,7 +80,8 @@ class Simulation:
                 errors[event.code] = errors.get(event.code, 0) + 1
         done = sum(event.at == "end" for event in events)
         where = (adds[len(adds) // 2], adds[len(adds) * 99 // 100])
-        return Tally(done, self.killed, self.members_killed, errors, seconds, where)
+        counts = self.killed, len(self.dead), self.members_killed, self.restores
+        return Tally(done, *counts, errors, seconds, where)
 
     def _live(self, etcd: Etcds) -> None:
         for node in self.nodes:
@@ -85,6 +96,8 @@ class Simulation:
                 self.killed += 1
             if self.kills and self.dice.random() < 0.02:
                 member = self._strike(etcd, member)
+            if self.kills and member is None:
+                self._end_some(etcd, running)
         if member is not None:
             etcd.start(member)
 
@@ -97,6 +110,42 @@ class Simulation:
                 assert process.returncode in {0, -9}, self._complaints(by_name[name])
                 if process.returncode:
                     running[name] = self._start(by_name[name])
+
+    def _end_some(self, etcd: Etcds, running: dict[str, subprocess.Popen[bytes]]) -> None:
+        """Save a snapshot early, restore it in the midst, and let nodes die before and after."""
+        share = sum(self._done(node) for node in self.nodes) / (self.each * self.count)
+        if len(self.dead) < self.deaths * share and len(running) > 2:
+            self._bury(running, self.dice.choice(sorted(running)))
+        if self.snapshot is None and share > 0.3:
+            self.snapshot = etcd.snapshot()
+        if self.snapshot is not None and not self.restores and share > 0.5:
+            etcd.restore(self.snapshot)
+            self.restores += 1
+            for name in self.dead:  # a backup has them
+                self._forget(running, name)
+
+    def _done(self, node: Node) -> int:
+        """Return the operations that a node has done, by the length of its journal."""
+        journal = node.data_dir / "journal"
+        return journal.stat().st_size // _OPERATION_BYTES if journal.exists() else 0
+
+    def _bury(self, running: dict[str, subprocess.Popen[bytes]], name: str) -> None:
+        process = running.pop(name)
+        process.kill()
+        process.wait()
+        self.dead[name] = time.monotonic_ns()
+        self._forget(running, name)
+
+    def _forget(self, running: dict[str, subprocess.Popen[bytes]], name: str) -> None:
+        """Say on any node that knows the cluster that another is switched off for good."""
+        said = ""
+        for node in self.nodes:
+            if node.name in running:
+                done = node.tool("forget", name, "--now", "--yes", "--data-dir", str(node.data_dir))
+                said = done.stderr
+                if done.returncode == 0 or "is no node of the cluster" in said:
+                    return
+        raise AssertionError(said)
 
     def _strike(self, etcd: Etcds, member: int | None) -> int | None:
         if member is not None:
@@ -117,12 +166,18 @@ class Simulation:
         return (node.data_dir / "complaints").read_text()[-2000:]
 
     @staticmethod
-    def _check(events: Sequence[Event]) -> None:
-        """An address belongs to its pod from the end of the ADD to the beginning of the DEL."""
+    def _check(events: Sequence[Event], dead: Mapping[str, int]) -> None:
+        """An address belongs to its pod from the end of the ADD to the beginning of the DEL.
+
+        To that of a dead node it belongs until somebody said so.
+        """
         holder: dict[str, tuple[str, str]] = {}
         address_of: dict[tuple[str, str], str] = {}
-        for event in events:
+        ends = [Event(at, node, "DEATH", "", "", 0, "", 0.0) for node, at in dead.items()]
+        for event in sorted([*events, *ends]):
             key = (event.node, event.pod)
+            if event.verb == "DEATH":
+                holder = {address: key for address, key in holder.items() if key[0] != event.node}
             if (event.verb, event.at, event.code) == ("ADD", "end", 0):
                 other = holder.get(event.address)
                 assert other is None, f"{event.address} leased to {key} while {other} has it"
@@ -134,7 +189,8 @@ class Simulation:
 
     def _check_nothing_is_left(self, etcd: Etcds) -> None:
         """When every pod is gone and every node drained, every address is free again."""
-        for node in self.nodes:
+        alive = [node for node in self.nodes if node.name not in self.dead]
+        for node in alive:
             done = node.tool("drain", "--data-dir", str(node.data_dir))
             assert done.returncode == 0, done.stderr
         left = etcd.keys("/cni-vlan/")

@@ -116,6 +116,8 @@ class Claims:
                 f"claim a block of pool {self.place.pool}: the store was restored from a backup",
                 f"the other nodes have {left:.0f} s more to claim theirs again",
             )
+        if holdings.claim_after:
+            self._note_end_of_wait(holdings)
         cut = self._cut(version, intervals, holdings)
         own = {held.block.start for held in holdings.blocks if held.block.version == version}
         block = self._claim_first(cut, own, blocks.RANDOM_TRIES)
@@ -126,6 +128,13 @@ class Claims:
                 self._want(version)
             raise PoolExhausted(f"no IP addresses available in range set: {where}", self._holders(version))
         return block
+
+    def _note_end_of_wait(self, holdings: Holdings) -> None:
+        """Tell the nodes that join from now on that blocks are claimed again after a restore."""
+        pool = self.engine.read("pool", self.place.pool)
+        if pool is not None and objects.is_of_another_engine(pool, holdings.engine):
+            self.engine.replace(pool, {**pool.fields, "engine": holdings.engine})
+        self.change(lambda now: now._replace(claim_after=0.0))
 
     def _claim_first(self, cut: Cut, taken: set[int], tries: int) -> Block | None:
         """Claim the first of some candidates that nobody holds."""
@@ -148,9 +157,9 @@ class Claims:
         """Return the size of the pool's blocks: that in the engine, whatever the configuration says."""
         entry = self.engine.read("pool", self.place.pool)
         if entry is None:
-            nodes = len(self.engine.list("node").entries)
-            wanted = self.cluster.block_size or blocks.auto_size(addresses, nodes)
-            fields = {"pool": self.place.pool, "blockSize": wanted}
+            nodes = self.engine.list("node")
+            wanted = self.cluster.block_size or blocks.auto_size(addresses, len(nodes.entries))
+            fields = objects.pool_fields(self.place.pool, wanted, nodes.cluster)
             entry = self.engine.create("pool", self.place.pool, fields)
             entry = entry or self.engine.read("pool", self.place.pool)
         if entry is None:

@@ -104,18 +104,19 @@ def settle(claims: Claims) -> Holdings:
         pins = claims.engine.list("pin", claims.place.pool)
     for text in found.warnings:
         claims.warn(f"pool {claims.place.pool}: {text}")
-    size = _size(claims, before)
+    pool = _pool(claims, before, snapshot.cluster)
+    is_news = pool is not None and not before.engine and objects.is_of_another_engine(pool, snapshot.cluster)
     earlier = before.claim_after if before.is_of_this_boot else 0.0
     foreign = tuple(sorted(agreement.foreign(pins, me.incarnation, found.usable)))
     after = claims.change(
         lambda now: found.merged(now, before)._replace(
             confirmed=boot_id(),
             incarnation=me.incarnation,
-            size=size,
+            size=objects.block_size(pool) if pool is not None else 0,
             foreign=foreign,
             engine=snapshot.cluster,
             revision=max(snapshot.revision, pins.revision),
-            claim_after=_now() + _RESTORED_S if found.is_restored else earlier,
+            claim_after=_now() + _RESTORED_S if found.is_restored or is_news else earlier,
         )
     )
     claims.is_sure()
@@ -159,17 +160,17 @@ def _own_renewed(claims: Claims, kind: Kind, me: Identity, *, anew: bool) -> Sna
     return claims.engine.list(kind, claims.place.pool) if stale else snapshot
 
 
-def _size(claims: Claims, before: Holdings) -> int:
-    """Return the size of the pool's blocks, 0 if nobody has decided on it; a lost object is made again."""
+def _pool(claims: Claims, before: Holdings, engine: str) -> Entry | None:
+    """Return the pool's object, None if nobody has decided on a size; a lost one is made again."""
     pool, wanted = claims.place.pool, claims.cluster.block_size
     entry = claims.engine.read("pool", pool)
     if entry is None and before.size:
-        claims.engine.create("pool", pool, {"pool": pool, "blockSize": before.size})
-        return before.size
-    size = objects.block_size(entry) if entry is not None else 0
-    if size and wanted not in {AUTO, size}:
+        fields = objects.pool_fields(pool, before.size, engine)
+        entry = claims.engine.create("pool", pool, fields) or claims.engine.read("pool", pool)
+    if entry is not None and wanted not in {AUTO, objects.block_size(entry)}:
+        size = objects.block_size(entry)
         claims.warn(f"pool {pool}: its blocks have {size} addresses, and are never cut again")
-    return size
+    return entry
 
 
 def _register(claims: Claims, me: Identity) -> bool:

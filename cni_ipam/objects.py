@@ -40,6 +40,16 @@ def block_fields(pool: str, block: Block, me: Identity, since: str) -> Fields:
     }
 
 
+def pool_fields(pool: str, size: int, engine: str) -> Fields:
+    """Return the fields of a pool; `engine` is the id of the engine in which its blocks are known."""
+    return {"pool": pool, "blockSize": size, "engine": engine}
+
+
+def is_of_another_engine(pool: Entry, engine: str) -> bool:
+    """Return whether an engine was restored since the pool was written, and nobody has claimed since."""
+    return str(pool.fields.get("engine") or engine) != engine
+
+
 def block_size(entry: Entry) -> int:
     """Return the size of a pool's blocks; raises EngineRefused if its object is damaged."""
     size = entry.fields.get("blockSize")

@@ -239,7 +239,7 @@ def test_an_address_in_a_block_is_leased_again_once_its_pin_is_gone(nodes: tuple
     for node in nodes:
         node.conf["ipam"] |= {"subnets": [{"subnet": "10.0.0.0/27"}], "pinned": [], "sticky": 0}
     assert given(request_for(two, "a", "10.0.0.20")) == "10.0.0.20"
-    found = [given(one.call("ADD", f"c{n}")) for n in range(14)]  # both blocks
+    found = [given(one.call("ADD", f"c{n}")) for n in range(15)]  # both blocks
     two.delete("a")
 
     found += [given(reply) for n in range(16) if (reply := one.call("ADD", f"d{n}")).status == 0]

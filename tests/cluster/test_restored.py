@@ -122,3 +122,25 @@ def test_a_snapshot_of_before_a_node_joined(etcd: Etcds, members: list[Member]) 
 
 def is_in(address: str, block: str) -> bool:
     return ipaddress.ip_interface(address).ip in ipaddress.ip_network(f"{block}/28")
+
+
+def test_a_node_that_joins_after_the_restore_waits_too(etcd: Etcds, members: list[Member]) -> None:
+    """The nodes of which it does not know have to claim their blocks again first."""
+    one, two, three = members
+    one.add("a")
+    snapshot = etcd.snapshot()
+    two.add("x")
+    etcd.restore(snapshot)
+
+    refused = three.node.call("ADD", "z")
+    assert refused.code == 11
+    assert "the store was restored from a backup" in refused.document["msg"]
+    assert three.node.blocks() == []
+
+    two.looked()
+    path = three.node.data_dir / "lan" / "holdings"
+    path.write_text(json.dumps({**three.node.holdings(), "claimAfter": 1e-9}))  # the time is over
+    three.add("z")
+    late = Member(etcd, three.node.executable, three.node.data_dir.parent, "n4")
+    late.pin("p", "10.0.0.51")
+    assert late.node.holdings()["claimAfter"] == 0

@@ -1,0 +1,123 @@
+"""The task of the agent that looks after blocks: what it asks an engine, and how often."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from cni_agent.claimer import Claimer
+from cni_agent.cluster_metrics import ClusterMetrics
+from tests.cluster.etcds import Etcds
+from tests.cluster.nodes import Node
+from tests.cluster.proxy import Proxy, slowed
+
+POOLS = ("lan", "storage", "voice")
+
+
+@pytest.fixture
+def own_etcd() -> Iterator[Etcds]:
+    with Etcds() as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(own_etcd: Etcds) -> Iterator[Proxy]:
+    with slowed(own_etcd.endpoints[0]) as found:
+        yield found
+
+
+@pytest.fixture
+def node(own_etcd: Etcds, proxy: Proxy, executable: Path, tmp_path: Path) -> Node:
+    return Node(executable, tmp_path, own_etcd.conf(endpoints=(proxy.url,)), "n1", blockSize=4)
+
+
+def claimer(node: Node, contact_s: float = 0) -> Claimer:
+    return Claimer(lambda _text: None, str(node.data_dir), contact_s=contact_s)
+
+
+def asked(proxy: Proxy, task: Claimer) -> int:
+    """Return the number of requests of one look."""
+    before = len(proxy.asked)
+    task.look_after()
+    return len(proxy.asked) - before
+
+
+def test_an_idle_node_sends_one_request_for_all_of_its_pools(proxy: Proxy, node: Node) -> None:
+    for number, pool in enumerate(POOLS):
+        node.conf["ipam"] |= {"pool": pool, "subnets": [{"subnet": f"10.{number}.0.0/24"}]}
+        node.add(f"pod-{pool}")
+    task = claimer(node)
+    for _look in range(3):  # it agrees with the engine, and tells how full its blocks are
+        task.look_after()
+
+    assert [asked(proxy, task) for _look in range(5)] == [1] * 5
+
+
+def test_news_of_all_pools_is_told_with_one_request(proxy: Proxy, node: Node) -> None:
+    task = claimer(node)
+    for number, pool in enumerate(POOLS):
+        node.conf["ipam"] |= {"pool": pool, "subnets": [{"subnet": f"10.{number}.0.0/24"}]}
+        node.add(f"pod-{pool}")
+    for _look in range(3):
+        task.look_after()
+    for number, pool in enumerate(POOLS):
+        node.conf["ipam"] |= {"pool": pool, "subnets": [{"subnet": f"10.{number}.0.0/24"}]}
+        node.add(f"another-{pool}")
+    task.look_after()  # what is hungry claims
+
+    assert asked(proxy, task) <= 2
+    done = node.tool("blocks", "voice", "--data-dir", str(node.data_dir))
+    assert "2/4" in done.stdout, done
+
+
+def test_a_hungry_node_does_not_press_an_engine_that_is_away(
+    own_etcd: Etcds, proxy: Proxy, node: Node
+) -> None:
+    """Each pod wakes the task; it asks again after a pause that doubles."""
+    node.add("a")
+    task = claimer(node, contact_s=30)
+    task.look_after()
+    for pod in "bcd":
+        assert node.call("ADD", pod).status == 0
+    own_etcd.kill(0)
+    proxy.asked.clear()
+    for _pod in range(20):
+        task.look_after()
+
+    assert len(proxy.asked) < 12  # a request is tried again while the time for it lasts
+
+    own_etcd.start(0)
+
+
+def test_waits_of_pods_are_counted(node: Node) -> None:
+    registry = CollectorRegistry()
+    registry.register(ClusterMetrics(claimer(node)))
+
+    assert node.warm("ADD", "a").status == 0  # it claims the first block
+    assert node.warm("ADD", "b").status == 0  # asks nobody
+
+    count = registry.get_sample_value("cni_engine_wait_seconds_count", {"pool": "lan"})
+    seconds = registry.get_sample_value("cni_engine_wait_seconds_sum", {"pool": "lan"})
+    assert count == 1
+    assert seconds is not None
+    assert seconds > 0
+
+
+def test_a_want_is_withdrawn_once_there_is_room(
+    own_etcd: Etcds, executable: Path, tmp_path: Path, node: Node
+) -> None:
+    other = Node(executable, tmp_path, own_etcd.conf(), "n2", blockSize=4)
+    for each in (node, other):
+        each.conf["ipam"]["subnets"] = [{"subnet": "10.0.0.0/29"}]
+    node.add("a")
+    other.add("x")
+    assert [node.call("ADD", pod).code for pod in "bcdef"][-1] == 110
+    assert len(own_etcd.keys("/cni-vlan/v1/want/")) == 1
+    node.delete("a")
+    tasks = claimer(node), claimer(other)
+    for _look in range(4):
+        for task in tasks:
+            task.look_after()
+
+    assert own_etcd.keys("/cni-vlan/v1/want/") == []

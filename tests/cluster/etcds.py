@@ -84,6 +84,10 @@ class Etcds:
             fields |= {"key_file": str(self.certificates.key("client"))}
         return EngineConf("etcd", **{**fields, **more})
 
+    @property
+    def metrics_url(self) -> str:
+        return f"http://127.0.0.1:{self._metrics[0]}/metrics"
+
     # Members.
 
     def launch(self, member: int) -> None:

@@ -38,12 +38,20 @@ class _Done(NamedTuple):
     found: Mapping[str, Any]
 
 
+class _Range(NamedTuple):
+    """What was found, and the number of keys without regard to their revision."""
+
+    snapshot: Snapshot
+    total: int
+
+
 class Etcd(Engine):
     """A cluster's store in etcd."""
 
     def __init__(self, conf: EngineConf) -> None:
         self._conf = conf
         self._http = Http("etcd", conf, _away)
+        self._nodes: Snapshot | None = None
         self._token: str | None = None  # None: not asked for yet
         self._root = f"{conf.prefix.rstrip('/')}/v1/"
 
@@ -51,12 +59,34 @@ class Etcd(Engine):
     def list(self, kind: Kind, pool: str = "") -> Snapshot:
         first = f"{self._root}{kind}/{pool}/" if pool else f"{self._root}{kind}/"
         last = first[:-1] + chr(ord("/") + 1)  # the first text after all that begin so
-        return self._range(kind, {"key": _coded(first), "range_end": _coded(last)}, f"list {kind}s")
+        request = {"key": _coded(first), "range_end": _coded(last)}
+        if kind != "node":
+            return self._range(kind, request, f"list {kind}s").snapshot
+        found = self._news(request) or self._range(kind, request, "list nodes").snapshot
+        self._nodes = found
+        return found
+
+    def _news(self, request: Mapping[str, str]) -> Snapshot | None:
+        """Return the nodes by what has changed since they were listed; None if that does not tell all.
+
+        Every idle node asks for them, again and again: of a thousand, that would be 7 MB each second.
+        """
+        known = self._nodes
+        if known is None:
+            return None
+        since = {"min_mod_revision": str(known.revision + 1)}
+        found, total = self._range("node", {**request, **since}, "list nodes")
+        if found.cluster != known.cluster or found.revision < known.revision:
+            return None
+        entries = {entry.name: entry for entry in (*known.entries, *found.entries)}
+        if len(entries) != total:  # some were deleted
+            return None
+        return found._replace(entries=tuple(entries[name] for name in sorted(entries)))
 
     @override
     def read(self, kind: Kind, name: str) -> Entry | None:
         found = self._range(kind, {"key": _coded(self._key(kind, name))}, f"read {kind} {name}")
-        return next(iter(found.entries), None)
+        return next(iter(found.snapshot.entries), None)
 
     @override
     def create(self, kind: Kind, name: str, fields: Fields) -> Entry | None:
@@ -114,12 +144,13 @@ class Etcd(Engine):
         found = responses[0].get("response_range", {}).get("kvs") or [{}]
         return _Done(answer["header"]["revision"], bool(answer.get("succeeded")), is_repeated, found[0])
 
-    def _range(self, kind: Kind, request: Mapping[str, str], what: str) -> Snapshot:
+    def _range(self, kind: Kind, request: Mapping[str, str], what: str) -> _Range:
         answer, _is_repeated = self._ask("kv/range", request, what)
         header = answer["header"]
         try:
             entries = tuple(self._entry(kind, item) for item in answer.get("kvs", ()))
-            return Snapshot(entries, int(header["revision"]), str(header["cluster_id"]))
+            found = Snapshot(entries, int(header["revision"]), str(header["cluster_id"]))
+            return _Range(found, int(answer.get("count", 0)))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise EngineRefused(f"{what} on etcd: the answer is not etcd's") from error
 

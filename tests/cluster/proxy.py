@@ -23,6 +23,7 @@ class Proxy(ThreadingHTTPServer):
         self.behind = behind
         self.delay_s = delay_s
         self.asked: list[str] = []
+        self.sent: list[int] = []  # bytes of each answer
 
     @property
     def url(self) -> str:
@@ -47,6 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
                 status, text = answer.status, answer.read()
         except urllib.error.HTTPError as error:
             status, text = error.code, error.read()
+        proxy.sent.append(len(text))
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()

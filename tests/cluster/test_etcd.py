@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from cni_ipam.cluster import EngineConf
-from cni_ipam.engine import EngineAway, EngineRefused
+from cni_ipam.engine import EngineAway, EngineRefused, Entry
 from cni_ipam.etcd import Etcd
 from tests.cluster.certificates import Certificates
 from tests.cluster.etcds import Etcds
+from tests.cluster.proxy import slowed
 from tests.cluster.test_engine import block, made, name
 from tests.lab.waiting import wait_until
 
@@ -71,6 +72,34 @@ def test_a_prefix_may_have_any_words(etcd: Etcds) -> None:
 
     assert found == made
     assert all(asked.delete(entry) for entry in found)
+
+
+def test_nodes_are_listed_by_what_has_changed(etcd: Etcds) -> None:
+    """Made, changed, deleted, made again, and deleted while another is made."""
+    conf = etcd.conf(prefix="/news")
+    asked, other = Etcd(conf), Etcd(conf)
+    first = [other.create("node", f"n{n}", {"at": n}) for n in range(4)]
+    with slowed(etcd.endpoints[0]) as proxy:
+        watched = Etcd(conf._replace(endpoints=(proxy.url,)))
+        assert list(watched.list("node").entries) == first
+        watched.list("node")
+        assert proxy.sent[1] < proxy.sent[0] / 2
+
+    def both() -> list[Entry]:
+        found = list(asked.list("node").entries)
+        assert found == list(Etcd(conf).list("node").entries)
+        return found
+
+    one, two, three, _four = both()
+    changed = other.replace(two, {"at": 9})
+    assert both()[1] == changed
+    assert other.delete(one)
+    assert len(both()) == 3
+    again = other.create("node", "n0", {"at": 7})
+    assert both()[0] == again
+    assert other.delete(three)
+    other.create("node", "n9", {})
+    assert [entry.name for entry in both()] == ["n0", "n1", "n3", "n9"]
 
 
 def test_there_is_no_authority_beside_it(etcd: Etcds) -> None:

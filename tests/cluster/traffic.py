@@ -5,6 +5,7 @@ after the other in one process, and counts at etcd: the requests, and what they 
 """
 
 import argparse
+import resource
 import sys
 import tempfile
 import urllib.request
@@ -56,9 +57,16 @@ def measured(etcd: Etcds, words: str, nodes: int, work: Callable[[], object]) ->
 
 
 def run(count: int) -> None:
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a connection each
     with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch, Etcds() as etcd:
         executable = Path(sys.executable).with_name("cni-ipam")
-        nodes = [Node(executable, Path(scratch), etcd.conf(), f"n{n:04}.example", POOL) for n in range(count)]
+        names = [f"n{n:04}.example" for n in range(count)]
+        # A file that nobody reads over http, so that each node has an engine of its own in this process.
+        confs = [etcd.conf(ca_file=f"/none/{name}") for name in names]
+        nodes = [
+            Node(executable, Path(scratch), conf, name, POOL) for conf, name in zip(confs, names, strict=True)
+        ]
         tasks = [Claimer(print, str(node.data_dir), contact_s=0) for node in nodes]
 
         def boot() -> None:

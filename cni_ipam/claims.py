@@ -58,7 +58,7 @@ class Claims:
         """Return whether the engine may have a block of this node that is not recorded."""
         return os.path.lexists(self._mark)
 
-    def is_sure(self) -> None:
+    def forget_mark(self) -> None:
         """Note that all that the engine has of this node is recorded."""
         statefile.remove_file(self._mark)
 
@@ -143,10 +143,10 @@ class Claims:
             revision = self.create(block)
             if revision:
                 self._take(HeldBlock(block, revision))
-                self.is_sure()
+                self.forget_mark()
                 self.want_no_more()
                 return block
-        self.is_sure()
+        self.forget_mark()
         return None
 
     def _cut(self, version: int, intervals: Sequence[Interval], holdings: Holdings) -> Cut:

@@ -119,7 +119,7 @@ def settle(claims: Claims) -> Holdings:
             claim_after=_now() + _RESTORED_S if found.is_restored or is_news else earlier,
         )
     )
-    claims.is_sure()
+    claims.forget_mark()
     return after
 
 

@@ -27,6 +27,6 @@ def test_directories_are_for_root_alone(host: Host, one_shot: Path) -> None:
     pod.attach(CONF)
     after_add = modes(host)
 
+    assert set(after_validate.values()) | set(after_add.values()) == {"700"}
     assert {"/run/cni-vlan", "/run/cni-vlan/validated"} <= after_validate.keys()
     assert "/run/cni-vlan/attachments" in after_add
-    assert set(after_validate.values()) | set(after_add.values()) == {"700"}

@@ -79,6 +79,27 @@ def test_a_one_shot_without_stderr_has_nowhere_to_warn(cold: Host) -> None:
     assert cold.state() == []
 
 
+def test_a_fork_that_fails_after_the_answer_changes_nothing(cold: Host) -> None:
+    """The announcement is made by a process of its own, which a limit of processes may forbid."""
+    (pod,) = cold.pods("p1")
+    given, log = cold.scratch / "conf", cold.scratch / "trace"
+    given.write_text(json.dumps({**CONF, "announce": 3}))
+    variables = {
+        "CNI_COMMAND": "ADD", "CNI_PATH": cold.cni_path, "CNI_NETNS": pod.netns, "CNI_IFNAME": "eth0",
+        "CNI_CONTAINERID": pod.name,
+    }  # fmt: skip
+    forbidden = "clone,clone3,fork,vfork"
+    strace = f"strace -qq -o {log} -e trace={forbidden} -e inject={forbidden}:error=EAGAIN"
+
+    done = cold.run(
+        "sh", "-c", f"{strace} {cold.find('cni-vlan')} < {given}", environment=variables, check=False
+    )
+
+    assert "INJECTED" in log.read_text()
+    assert done.returncode == 0
+    assert [ip["address"] for ip in json.loads(done.stdout)["ips"]] == pod.addresses()
+
+
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "a\x7fb", "é"])
 def test_an_error_of_the_launcher_is_json_whatever_its_path(launchers: Path, name: str) -> None:
     done = subprocess.run(

@@ -1,5 +1,5 @@
 # Each target prepares what it needs. `make demo` and `make test` work on a fresh Debian machine, as root.
-.PHONY: this-release other-releases demo cluster simulation fuzz crash chaos test lint unit store agent conformance kernel power nodes runtimes kubernetes without-kubernetes lab fresh newer image build bench bench-quick lock clean
+.PHONY: this-release other-releases demo cluster simulation fuzz crash crash-points chaos test lint unit store agent conformance kernel power nodes runtimes kubernetes without-kubernetes lab fresh newer image build bench bench-quick lock clean
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 SHELL := /bin/bash
@@ -167,6 +167,15 @@ crash: $(STAMP) dist/launcher
 	@echo "== killed before every system call that changes something"
 	@$(PY) -m tests.lab.tools strace musl-gcc ip
 	$(PY) -m pytest -q $(or $(ARGS),-n 2 --dist worksteal tests/crash)
+
+# The tables of docs/crash-points.md, made anew: of macvlan on this machine, of parents that are made on a node.
+crash-points: $(STAMP)
+	@rm -rf dist/crash-points
+	@$(MAKE) --no-print-directory crash ARGS='-n 2 --dist worksteal tests/crash/test_points.py -k nothing_is_left'
+	@$(PY) -m tests.lab --side-by-side -- bash -c \
+	  'python3 -m pytest -q -p no:cacheprovider -n 2 --dist worksteal tests/kernel/test_crash_points.py >&2 && cat dist/crash-points/*-on-*.md' \
+	  | sed -n '/^## /,$$p' >dist/crash-points/node.md
+	@$(PY) -m tests.crash.table >docs/crash-points.md
 
 # make chaos SECONDS=600 SEED=7 runs longer; a seed repeats its sequence.
 chaos: $(STAMP) dist/launcher

@@ -121,6 +121,7 @@ class Exploration:
                     wrong = WAYS[way](scene, pod)
                 yield Outcome(point, way, wrong)
                 return
+            self._run(None)  # whose numbers are those of a whole run again
         self.missed.append((point, way))
 
     def _run(self, point: Point | None) -> tuple[Point | None, Pod]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.crash.points import Trace, attach, kill_at, strace, trace_of
+from tests.lab.waiting import wait_until
 from tests.lab.warm import Agents
 from tests.lab.world import Host, Json, Pod
 
@@ -77,6 +78,7 @@ class Agent:
         log = host.scratch / "trace"
         with an_agent(host, self._agents) as agent:
             do_all(host, conf, verbs[:-1], pod)
+            wait_until(lambda: not attachment_locks(host))  # which an agent removes after its answer
             tracer = attach(agent, log, *(kill_at(*kill) if kill else []))
             call(host, conf, verbs[-1], pod, "CNI_VLAN_BUNDLE=/nowhere")
             end(agent, signal.SIGTERM)  # it does what there is to do after the answer
@@ -87,6 +89,11 @@ class Agent:
 def do_all(host: Host, conf: Json, verbs: list[str], pod: Pod) -> None:
     for verb in verbs:
         assert call(host, conf, verb, pod) == 0, (host.scratch / "answer").read_text()
+
+
+def attachment_locks(host: Host) -> list[str]:
+    found = host.run("find", "/run/cni-vlan/attachments", "-type", "f", check=False)
+    return found.stdout.split()
 
 
 def _of_the_verb(lines: list[str]) -> Trace:

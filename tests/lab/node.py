@@ -42,7 +42,7 @@ def run(  # noqa: PLR0913 - one for each thing that a node may have plugged in
     command: list[str],
     data: Path | None = None,
     cut: Callable[[str], bool] | None = None,
-    trunk: Trunk | Forwarded | None = None,
+    trunk: Trunk | Forwarded | list[Trunk | Forwarded] | None = None,
     built: image.Image | None = None,
     *,
     side_by_side: bool = False,
@@ -50,6 +50,7 @@ def run(  # noqa: PLR0913 - one for each thing that a node may have plugged in
     """Run a command on a node, of an image that is built if there is one; return its exit status.
 
     `data` is a disk that lasts, /dev/vdd. `cut` is shown each piece of output; if it says so, power is lost.
+    `trunk` is its network, or several: eth0, eth1 and so on.
     `side_by_side`: the command does several things at once, and wants two processors.
     """
     fitness.require(image.cache_directory())
@@ -62,7 +63,8 @@ def run(  # noqa: PLR0913 - one for each thing that a node may have plugged in
         disk = scratch / "project.img"
         _make_project_disk(project, command, scratch / "project", disk)
         disks = [disk, data] if data else [disk]
-        machine = _Machine(built, disks, scratch / "status", scratch / "console", chosen, trunk)
+        wires = trunk if isinstance(trunk, list) else [trunk] if trunk else []
+        machine = _Machine(built, disks, scratch / "status", scratch / "console", chosen, wires)
         complaints = _run_until_off(machine, cut or (lambda _output: False))
         status = machine.exit_status()
         if status is None:
@@ -79,7 +81,7 @@ class _Machine(NamedTuple):
     status: Path
     console: Path
     accelerator: Accelerator
-    trunk: Trunk | Forwarded | None
+    wires: list[Trunk | Forwarded]
 
     def console_lines(self) -> list[str]:
         return self.console.read_text(errors="replace").splitlines() if self.console.exists() else []
@@ -188,16 +190,14 @@ def _qemu(machine: _Machine, output: str) -> list[str]:
         *drive(machine.built.libraries, ",readonly=on"),
         *(option for disk in machine.disks for option in drive(disk)),
         *["-device", "virtio-serial-pci"],
-        *_wire(machine.trunk),
+        *(option for wire in machine.wires for option in _wire(wire)),
         *port("output", f"file,path={output},append=on"),
         *port("status", f"file,path={machine.status}"),
     ]
 
 
-def _wire(trunk: Trunk | Forwarded | None) -> list[str]:
+def _wire(trunk: Trunk | Forwarded) -> list[str]:
     """Plug a node into a trunk; the first end listens, so the second waits for it."""
-    if trunk is None:
-        return []
     if isinstance(trunk, Forwarded):
         return ["-netdev", f"user,id=forwarded,{trunk.options}", "-device", "virtio-net-pci,netdev=forwarded"]
     give_up = time.monotonic() + _WIRE_S

@@ -1,5 +1,7 @@
 """Pods and their own node reach each other: the shim, the routes, and what is left of them."""
 
+from typing import NamedTuple
+
 import pytest
 
 from tests.lab.waiting import wait_until
@@ -61,6 +63,63 @@ def test_node_and_pods_reach_each_other_on_a_vlan(host: Host, mode: str, rp_filt
     two.detach(lan(mode))
     assert set(host.links()) == {"lo", "eth0"}
     assert host.state() == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_without_an_agent(cold_host: Host, mode: str) -> None:
+    """The one-shot plugins make and remove the same."""
+    host = cold_host
+    node(host)
+    one, two = host.pods("p1", "p2")
+    results = [pod.attach(lan(mode)) for pod in (one, two)]
+
+    for pod, result in zip((one, two), results, strict=True):
+        assert all(reaches(host, ip["address"].partition("/")[0]) for ip in result["ips"])
+        assert pod.reaches(NODE)
+        assert pod.reaches(NODE6)
+        assert pod.check(lan(mode), result).status == 0
+
+    one.detach(lan(mode))
+    assert two.reaches(NODE)
+    two.detach(lan(mode))
+    assert set(host.links()) == {"lo", "eth0"}
+    assert host.state() == []
+
+
+@pytest.mark.parametrize("mode", ["bridge", "l2"])
+def test_a_node_that_gets_another_address(host: Host, mode: str) -> None:
+    """In L2 a pod from before reaches the new one by its gateway, and the next pod by itself."""
+    router = node(host)
+    set_filter(host, 2)
+    plug_gateway(router)
+    before, after = host.pods("p1", "p2")
+    result = before.attach(lan(mode))
+    assert hops(before, NODE) == [NODE]
+
+    host.ip("address", "delete", f"{NODE}/24", "dev", "eth0")
+    host.ip("address", "add", "192.0.2.12/24", "dev", "eth0")
+    host.ip("route", "add", "default", "via", "192.0.2.1")
+    after.attach(lan(mode))
+
+    assert all(reaches(host, ip["address"].partition("/")[0]) for ip in result["ips"])
+    assert before.check(lan(mode), result).status == 0
+    assert hops(before, "192.0.2.12") == ["10.50.0.1", "192.0.2.12"]
+    assert hops(after, "192.0.2.12") == ["192.0.2.12"]
+
+
+def plug_gateway(router: Pod) -> None:
+    """Have a router be the gateway of VLAN 50, too."""
+    router.ip("link", "add", "link", "trunk", "name", "trunk.50", "type", "vlan", "id", "50")
+    router.ip("address", "add", "10.50.0.1/24", "dev", "trunk.50")
+    router.ip("link", "set", "trunk.50", "up")
+    router.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+
+
+def hops(pod: Pod, address: str) -> list[str]:
+    """Return the way to an address, once the pod reaches it."""
+    assert pod.reaches(address)
+    shown = pod.run("traceroute", "-n", "-q", "1", "-w", "10", "-I", address).stdout.splitlines()[1:]
+    return [line.split()[1] for line in shown]
 
 
 def test_source_validation_that_was_turned_on_later_is_made_loose_by_the_next_pod(host: Host) -> None:
@@ -170,44 +229,51 @@ def client_and_server(host: Host) -> list[Pod]:
     """Two pods of a node that forwards, with strict source validation."""
     node(host)
     set_filter(host, 1)
-    host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+    host.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
     return host.pods("p1", "p2")
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_service_that_the_host_translates(host: Host, mode: str) -> None:
+class Family(NamedTuple):
+    """What tells Services of IPv4 from those of IPv6."""
+
+    iptables: str
+    which: int  # of the addresses of a pod
+    node: str
+    services: str
+    of_pod: str
+    of_node: str
+
+
+IPV4 = Family("iptables", 0, NODE, "10.96.0.0/16", "10.96.0.10", "10.96.0.11")
+IPV6 = Family("ip6tables", 1, NODE6, "2001:db8:96::/112", "2001:db8:96::10", "2001:db8:96::11")
+
+
+def translate(host: Host, family: Family, server: str) -> None:
+    """Translate two Services, of a pod and of the node, as kube-proxy does with masqueradeAll."""
+    nat = [family.iptables, "-w", "-t", "nat", "-A"]
+    for chain in ("PREROUTING", "OUTPUT"):
+        for service, target in ((family.of_pod, server), (family.of_node, family.node)):
+            host.run(*nat, chain, "-d", service, "-p", "tcp", "-j", "DNAT", "--to-destination", target)
+    host.run(*nat, "POSTROUTING", "-m", "conntrack", "--ctstate", "DNAT", "-j", "MASQUERADE")
+
+
+@pytest.mark.parametrize(
+    ("mode", "family"), [*((mode, IPV4) for mode in MODES), ("bridge", IPV6), ("l2", IPV6)]
+)
+def test_a_service_that_the_host_translates(host: Host, mode: str, family: Family) -> None:
     """As kube-proxy does: DNAT in PREROUTING and OUTPUT, masquerade on the way out."""
     client, server = client_and_server(host)
-    conf = lan(mode, hostRoutes=["10.96.0.0/16"])
+    conf = lan(mode, hostRoutes=[IPV4.services, IPV6.services])
     client.attach(conf)
-    address = server.attach(conf)["ips"][0]["address"].partition("/")[0]
-    for chain in ("PREROUTING", "OUTPUT"):
-        to_server = ["-d", "10.96.0.10", "-p", "tcp", "-j", "DNAT", "--to-destination", address]
-        to_node = ["-d", "10.96.0.11", "-p", "tcp", "-j", "DNAT", "--to-destination", NODE]
-        for rule in (to_server, to_node):
-            host.run("iptables", "-w", "-t", "nat", "-A", chain, *rule)
-    host.run(
-        "iptables",
-        "-w",
-        "-t",
-        "nat",
-        "-A",
-        "POSTROUTING",
-        "-m",
-        "conntrack",
-        "--ctstate",
-        "DNAT",
-        "-j",
-        "MASQUERADE",
-    )
+    translate(host, family, server.attach(conf)["ips"][family.which]["address"].partition("/")[0])
     serve = ["busybox", "nc", "-ll", "-p", "8080", "-e", "/bin/echo"]
     servers = [
         host.popen(*serve, "node"),
         host.popen("ip", "netns", "exec", server.name, *serve, "pod"),
     ]
     try:
-        assert asked(client, "10.96.0.10") == "pod"
-        assert asked(client, "10.96.0.11") == "node"
+        assert asked(client, family.of_pod) == "pod"
+        assert asked(client, family.of_node) == "node"
     finally:
         for process in servers:
             process.kill()

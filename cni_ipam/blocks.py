@@ -49,7 +49,7 @@ class Block(NamedTuple):
         first = ipaddress.ip_address(address)
         block = cls(first.version, int(first), size)
         if size < 1 or size.bit_count() != 1 or block.start % size:
-            raise ValueError(f"{address} with {size} addresses is no aligned block")
+            raise ValueError(f"{address} with {size} addresses is not an aligned block")
         return block
 
 

@@ -114,7 +114,7 @@ class Claims:
         if left > 0:
             raise TryAgainLater(
                 f"claim a block of pool {self.place.pool}: the store was restored from a backup",
-                f"the other nodes have {left:.0f} s more to claim theirs again",
+                f"the other nodes have {left:.0f} s left to claim their blocks again",
             )
         if holdings.claim_after:
             self._note_end_of_wait(holdings)

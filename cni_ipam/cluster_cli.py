@@ -1,4 +1,4 @@
-"""The commands of cni-ipam for pools that many nodes share: blocks, drain, forget."""
+"""The commands of cni-ipam for pools that many nodes share: blocks, join, drain, forget."""
 
 import contextlib
 import ipaddress
@@ -52,8 +52,8 @@ def _stores(data_dir: str, wanted: str | None) -> Iterator[BlockStore]:
             found = True
             yield BlockStore(place, cluster, lambda text: click.echo(f"warning: {text}", err=True))
     if not found:
-        named = f"pool {wanted}" if wanted else "no pool of this node"
-        raise click.ClickException(f"{named} is shared with other nodes: ipam.cluster was never used here")
+        named = f"pool {wanted} is not" if wanted else "no pool of this node is"
+        raise click.ClickException(f"{named} shared with other nodes: ipam.cluster was never used here")
 
 
 @tool.command("blocks")
@@ -61,7 +61,7 @@ def _stores(data_dir: str, wanted: str | None) -> Iterator[BlockStore]:
 @json_option
 @data_dir_option
 def blocks_command(pool: str | None, *, as_json: bool, data_dir: str) -> None:
-    """Show the blocks, pinned addresses and wants of all nodes, as the cluster's store has them.
+    """Show which node holds which block and pinned address.
 
     USED is what the node last reported. HERE is the state of a block of this node.
     """
@@ -115,7 +115,7 @@ def _row(entry: Entry, kind: str, address: str, used: str = "", here: str = "") 
     help="IPPools of whereabouts to take over: the output of kubectl get ippools -o json.",
 )
 def join_command(file: str, whereabouts: TextIO | None) -> None:
-    """Join the cluster of the network in FILE with the addresses that pods of this node have already.
+    """Keep the addresses of running pods when a network joins a cluster.
 
     Run it on every node before the network's new configuration is installed on any: each address is kept for
     its pod, and no node leases it to another. With --whereabouts, this node takes over the leases of its own
@@ -171,7 +171,9 @@ def _as_before_on_failure(file: HoldingsFile) -> Iterator[HoldingsFile]:
 @click.argument("pool", required=False)
 @data_dir_option
 def drain_command(pool: str | None, data_dir: str) -> None:
-    """Give the blocks of this node back: empty ones now, the others when their last pod has gone.
+    """Give the blocks of this node back.
+
+    Empty ones now, the others when their last pod has gone.
 
     When all of a pool is given back, this node leaves the cluster, until its next pod comes.
     """
@@ -213,12 +215,14 @@ def _other_pools(place: Place) -> list[str]:
 @click.argument("node")
 @click.option("--pool", help="Pool by whose store the cluster is reached [default: any of this node].")
 @click.option(
-    "--now", is_flag=True, help="Take its blocks at once, and ask no wire: it has to be switched off."
+    "--now",
+    is_flag=True,
+    help="Free its blocks at once, without probing their addresses. The node has to be switched off.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @data_dir_option
 def forget_command(node: str, pool: str | None, *, now: bool, yes: bool, data_dir: str) -> None:
-    """Say that NODE is gone for good, so that other nodes may take its blocks and pinned addresses.
+    """Declare NODE dead, so that other nodes may take its blocks.
 
     They do so after ten minutes, and only if no address of a block answers on the wire. A node that is
     merely cut off, and comes back before that, joins again and keeps its blocks. With the name of this node,
@@ -235,7 +239,7 @@ def forget_command(node: str, pool: str | None, *, now: bool, yes: bool, data_di
         if is_here and not left:
             raise click.ClickException(f"{node} is this node: cni-ipam drain gives its blocks back")
         if entry is None and not left:
-            raise click.ClickException(f"{node} is no node of the cluster: {_nodes(nodes)}")
+            raise click.ClickException(f"{node} is not a node of the cluster: {_nodes(nodes)}")
         if not yes:
             what = f"Is every earlier machine {node}" if is_here else f"Is {node}"
             click.confirm(f"{what} switched off for good?", abort=True)
@@ -259,4 +263,4 @@ def _take(engine: Engine, incarnations: set[str]) -> list[Entry]:
 
 
 def _nodes(entries: Sequence[Entry]) -> str:
-    return "they are " + ", ".join(sorted(entry.name for entry in entries)) if entries else "there are none"
+    return "the nodes are " + ", ".join(sorted(entry.name for entry in entries)) if entries else "there are none"

@@ -1,4 +1,4 @@
-"""What nodes hold in an engine, and how it is taken from those that are gone.
+"""The holdings of nodes in an engine, and how they are taken from those that are gone.
 
 First the node's own object is deleted: by this it learns of its loss, should it return.
 """

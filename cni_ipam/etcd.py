@@ -39,7 +39,7 @@ class _Done(NamedTuple):
 
 
 class _Range(NamedTuple):
-    """What was found, and the number of keys without regard to their revision."""
+    """The entries found, and the number of keys without regard to their revision."""
 
     snapshot: Snapshot
     total: int

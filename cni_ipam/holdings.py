@@ -25,7 +25,7 @@ from cni_ipam.place import Place
 
 
 class State(Enum):
-    """What may be done with a block."""
+    """The uses that a block is fit for."""
 
     HELD = "held"
     DRAINING = "draining"  # its leases stay, none is added; it is given back when it is empty

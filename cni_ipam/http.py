@@ -174,7 +174,7 @@ def _is_address(host: str) -> bool:
 
 
 def _within(seconds: float, ask: Callable[[], Answer | Failure]) -> Answer | Failure:
-    """Return what is found in some seconds; what takes longer is left to end by itself."""
+    """Return the addresses found in some seconds; a slower look-up is left to end by itself."""
     results: SimpleQueue[Answer | Failure] = SimpleQueue()
     try:
         threading.Thread(target=lambda: results.put(ask()), daemon=True).start()
@@ -270,7 +270,7 @@ def _context(conf: EngineConf) -> ssl.SSLContext:
 
 
 def _failure(error: Exception, endpoint: str, seconds: float) -> Failure:
-    """Return what an error of urllib3 means, for a try of some seconds."""
+    """Return the meaning of an error of urllib3, for a try of some seconds."""
     from urllib3 import exceptions
 
     reason = error.args[-1] if error.args else error
@@ -295,7 +295,7 @@ def _failure(error: Exception, endpoint: str, seconds: float) -> Failure:
 
 
 def _closed_words(endpoint: str) -> str:
-    """Return what an end of the connection may mean; etcd refuses certificates in this way."""
+    """Return the possible meaning of an end of the connection; etcd refuses certificates in this way."""
     if endpoint.startswith("http://"):
         return "it closes the connection: an https:// endpoint?"
     return "it closes the connection: does it speak TLS, and trust ipam.cluster.certFile?"
@@ -308,7 +308,7 @@ def _words(error: BaseException | None) -> str:
 
 
 def _tls_words(error: ssl.SSLError) -> str:
-    """Return what is wrong with a certificate."""
+    """Return the fault of a certificate."""
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _OTHER_NAME:
             return f"its certificate is another host's: {_words(ValueError(error.verify_message))}"

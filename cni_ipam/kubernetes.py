@@ -99,7 +99,7 @@ class Kubernetes(Engine):
         return {str(item["metadata"]["name"]): _proof(item) for item in items}
 
     def _written(self, answer: Answer, kind: Kind, name: str, fields: Fields) -> Entry | None:
-        """Return what was written, None if the object is taken, changed or gone."""
+        """Return the written object, None if it is taken, changed or gone."""
         if answer.status == _CONFLICT or _is_absent(answer):
             # A lost answer, as in cni_ipam.etcd: this try met what an earlier one had written.
             entry = self.read(kind, name) if answer.is_repeated else None
@@ -231,7 +231,7 @@ def _strange() -> EngineRefused:
 
 
 def _version(revision: str) -> Mapping[str, str]:
-    """Return what identifies one version of one object: numbers come again after a backup is restored."""
+    """Return the identity of one version of one object: numbers come again after a backup is restored."""
     number, _dot, uid = revision.partition(".")
     return {"resourceVersion": number, "uid": uid} if revision else {}
 

@@ -1,4 +1,4 @@
-"""What the objects of an engine say: the fields of blocks, pins and pools, read with care and written. Pure.
+"""The fields of blocks, pins and pools in an engine, read with care and written. Pure.
 
 People and other releases write into an engine too: a damaged object is as good as none, and stops nobody.
 """
@@ -56,7 +56,7 @@ def block_size(entry: Entry) -> int:
     if isinstance(size, int) and 1 <= size <= LARGEST_BLOCK and size.bit_count() == 1:
         return size
     raise EngineRefused(
-        f"read pool {entry.name}: its blockSize {size!r} is no power of two up to {LARGEST_BLOCK}"
+        f"read pool {entry.name}: its blockSize {size!r} is not a power of two up to {LARGEST_BLOCK}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What the fabric learns of this node: the prefixes of its L3 networks, as routes of one table. Pure.
+"""The routes that this node exports: the prefixes of its L3 networks, in one table. Pure.
 
 The table is the contract with BIRD, FRR or any other routing daemon. Its routes are of type blackhole and of
 one protocol number. No rule leads ordinary traffic to the table: the ipvlan driver takes a pod's packets

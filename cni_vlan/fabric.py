@@ -1,4 +1,4 @@
-"""What the fabric learns of this node, for operators. Changes nothing."""
+"""The exported routes as operators want to see them. Changes nothing."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple

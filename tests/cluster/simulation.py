@@ -143,7 +143,7 @@ class Simulation:
             if node.name in running:
                 done = node.tool("forget", name, "--now", "--yes", "--data-dir", str(node.data_dir))
                 said = done.stderr
-                if done.returncode == 0 or "is no node of the cluster" in said:
+                if done.returncode == 0 or "is not a node of the cluster" in said:
                     return
         raise AssertionError(said)
 

@@ -106,7 +106,7 @@ def test_a_node_that_nobody_knows_is_not_forgotten(nodes: tuple[Node, Node]) -> 
     done = one.tool("forget", "n3", "--yes", "--data-dir", str(one.data_dir))
 
     assert done.returncode == 1
-    assert "n3 is no node of the cluster: they are n1, n2.example" in done.stderr
+    assert "n3 is not a node of the cluster: the nodes are n1, n2.example" in done.stderr
 
 
 def test_a_node_that_was_forgotten_is_forgotten_at_once_later(nodes: tuple[Node, Node]) -> None:

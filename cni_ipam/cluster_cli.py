@@ -263,4 +263,6 @@ def _take(engine: Engine, incarnations: set[str]) -> list[Entry]:
 
 
 def _nodes(entries: Sequence[Entry]) -> str:
-    return "the nodes are " + ", ".join(sorted(entry.name for entry in entries)) if entries else "there are none"
+    return (
+        "the nodes are " + ", ".join(sorted(entry.name for entry in entries)) if entries else "there are none"
+    )

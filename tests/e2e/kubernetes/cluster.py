@@ -39,6 +39,7 @@ PRIMARY: Json = {
 _READY_S = 420
 _UNTIL_S = 300  # an emulated node is ten times slower
 _LOOK_EVERY_S = 0.3  # a look costs the processors that what is awaited needs
+CRICTL = "/opt/kubernetes/bin/crictl --runtime-endpoint unix:///run/crio.sock --timeout 120s"
 _LEASED = "find /var/lib/cni/cni-ipam -path '*/leases/*' -type f"
 
 
@@ -84,6 +85,12 @@ class Node(NamedTuple):
         """The addresses that are leased on the node."""
         found = json.loads(self.run("/opt/cni/bin/cni-ipam", "leases", "--json"))
         return [str(lease["address"]) for lease in found]
+
+    def forgotten(self) -> list[str]:
+        """The containers with a lease that the runtime does not know, nor will ever call a DEL for."""
+        known = self.sh(f"{CRICTL} pods -q --no-trunc").split()
+        found = json.loads(self.run("/opt/cni/bin/cni-ipam", "leases", "--json"))
+        return sorted({str(lease["containerId"]) for lease in found} - set(known))
 
     def has_leases(self) -> bool:
         """As `leases`, at a fraction of the cost."""

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.kubernetes.cluster import Cluster, Node, until
+from tests.e2e.kubernetes.cluster import CRICTL, Cluster, Node, until
 from tests.e2e.kubernetes.control_plane import Json
 from tests.e2e.kubernetes.objects import serving
 
 SUBNET = {"subnet": "192.168.60.0/29", "ipRange": "192.168.60.2/31", "gateway": "192.168.60.1"}
 FILE = "small.conflist"
 FULL = "no IP addresses available"
-CRICTL = "/opt/kubernetes/bin/crictl --runtime-endpoint unix:///run/crio.sock --timeout 120s"
 BY_HAND = {"metadata": {"name": "by-hand", "namespace": "default", "uid": "by-hand"}, "linux": {}}
 
 

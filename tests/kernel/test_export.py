@@ -167,6 +167,27 @@ def test_the_fabric_reaches_the_pods(host: Host, mode: str) -> None:
     assert pod.reaches(ROUTER6)
 
 
+def test_the_next_hop_may_be_another_link_s_address_with_host_access(host: Host) -> None:
+    """The host then routes to its pods by the parent's shim; their answers leave by the parent."""
+    router = plug_in(host)
+    (pod,) = host.pods("p1")
+    other = ["type", "veth", "peer", "name", "trunk1", "netns", router.name]
+    host.ip("link", "add", "eth1", *other)
+    host.ip("link", "set", "eth1", "up")
+    router.ip("link", "set", "trunk1", "up")
+    host.ip("address", "add", "203.0.113.11/24", "dev", "eth1")
+    router.ip("address", "add", "203.0.113.1/24", "dev", "trunk1")
+    router.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.trunk.rp_filter=0")
+    router.ip("route", "add", SUBNET, "via", "203.0.113.11")
+    address = pod.attach(routed())["ips"][0]["address"].partition("/")[0]
+    assert router.ping(address) == "silence"
+    pod.detach(routed())
+
+    again = pod.attach(routed(hostAccess=True))["ips"][0]["address"].partition("/")[0]
+
+    assert router.reaches(again)
+
+
 @contextmanager
 def capture(router: Pod, target: str) -> Iterator[Path]:
     """Count the packets to an address on the wire, by the router's side."""

@@ -1,7 +1,7 @@
 """A control plane on this machine's loopback: etcd, API server, controllers, scheduler.
 
-A node reaches the API server through a forwarded port of its management network, at an address that nothing
-else has; the API server reaches a kubelet through another, at the address that is its node's name.
+The node reaches the API server through a forwarded port of its management network, at an address that nothing
+else has; the API server reaches the kubelet through another.
 """
 
 import json
@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.e2e.kubernetes import programs
-from tests.e2e.kubernetes.topology import API_SERVER, SERVICES
 from tests.lab import tools
 from tests.lab.waiting import wait_until
 
 Json = dict[str, Any]
+ADDRESS = "10.0.2.100"  # of the API server, as nodes and pods see it
+SERVICES = "10.96.0.0/16"
 TOKEN = "operator"  # noqa: S105 - of a control plane that lives for one test run
-_NAMES = f"IP:127.0.0.1,IP:10.96.0.1,IP:{API_SERVER},DNS:kubernetes.default.svc,DNS:kubernetes.default"
+_NAMES = f"IP:127.0.0.1,IP:10.96.0.1,IP:{ADDRESS},DNS:kubernetes.default.svc,DNS:kubernetes.default"
 
 
 def free_port() -> int:
@@ -29,14 +30,14 @@ def free_port() -> int:
 
 
 class ControlPlane:
-    """Processes in a directory; `port` is the API server's."""
+    """Processes in a directory; `port` is the API server's, `kubelet` the one that leads to the node's."""
 
     def __init__(self, scratch: Path) -> None:
         tools.install("etcd", "openssl", "busybox")
         found = programs.unpacked()
         assert found is not None
         self._bin, self._scratch = found, scratch
-        self.port = free_port()
+        self.port, self.kubelet = free_port(), free_port()
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
@@ -91,7 +92,7 @@ class ControlPlane:
         )  # fmt: skip
         self._run(
             "kube-apiserver", self._bin / "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{etcd}",
-            "--bind-address=127.0.0.1", f"--secure-port={self.port}", f"--advertise-address={API_SERVER}",
+            "--bind-address=127.0.0.1", f"--secure-port={self.port}", f"--advertise-address={ADDRESS}",
             f"--tls-cert-file={here}/api.crt", f"--tls-private-key-file={here}/api.key",
             f"--token-auth-file={here}/tokens.csv", "--authorization-mode=RBAC",
             f"--service-cluster-ip-range={SERVICES}", "--service-account-issuer=https://kubernetes.default.svc",

@@ -7,8 +7,6 @@ any release; docs/kubernetes.md says where the world gets them.
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from tests.e2e.runtimes.image import write_image
@@ -19,7 +17,6 @@ NODE = ("kubectl", "kubelet", "kube-proxy", "crio", "pinns", "crictl", "cnitool"
 PAUSE, BUSYBOX = "lab.local/pause:1", "lab.local/busybox:1"
 _OF_BUSYBOX = ("ask", "names", "health")  # in its image too
 _HERE = Path(__file__).parent
-_DIST = _HERE.parents[2] / "dist"
 
 
 def directory() -> Path | None:
@@ -54,21 +51,9 @@ def _unpack(archive: Path) -> Path:
     return target / "kubernetes" / "bin"
 
 
-def _store(archives: Sequence[Path], store: Path) -> None:
-    """Put images where a runtime finds them: a node that is emulated takes half a minute for it."""
-    with tempfile.TemporaryDirectory() as running:
-        places = ["--storage-driver", "overlay", "--root", str(store), "--runroot", running]
-        for archive in archives:
-            subprocess.run(
-                ["buildah", *places, "pull", "--quiet", f"oci-archive:{archive}"],
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
-
-
 def disk(target: Path) -> None:
     """Write the disk of a node: its programs and images, read as /dev/vdd."""
-    tools.install("musl-gcc", "busybox", "mke2fs", "buildah")
+    tools.install("musl-gcc", "busybox", "mke2fs")
     tree = target.with_suffix(".tree")
     (tree / "bin").mkdir(parents=True)
     found = unpacked()
@@ -78,10 +63,8 @@ def disk(target: Path) -> None:
     for name in ("pause", *_OF_BUSYBOX):
         target_and_source = [str(tree / "bin" / name), str(_HERE / f"{name}.c")]
         subprocess.run(["musl-gcc", "-static", "-Os", "-s", "-o", *target_and_source], check=True)
-    archives = [tree / "pause.tar", tree / "busybox.tar", *_DIST.glob("cni-vlan-image-*.tar")]
-    write_image(archives[0], PAUSE, files={"pause": tree / "bin" / "pause"})
+    write_image(tree / "pause.tar", PAUSE, files={"pause": tree / "bin" / "pause"})
     beside = {f"bin/{name}": tree / "bin" / name for name in _OF_BUSYBOX}
-    write_image(archives[1], BUSYBOX, files=beside)
-    _store(archives, tree / "images")
+    write_image(tree / "busybox.tar", BUSYBOX, files=beside)
     image.make_disk(target, tree, "1500M")
     shutil.rmtree(tree)

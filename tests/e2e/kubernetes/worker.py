@@ -1,4 +1,4 @@
-"""A node of the cluster without any network for pods: CRI-O, kubelet and kube-proxy, and reference plugins.
+"""A node of the cluster without any network yet: CRI-O, kubelet and kube-proxy, and reference plugins.
 
 Run on a lab node as `python3 -m tests.e2e.kubernetes.worker SETTINGS`, a JSON object.
 """
@@ -11,16 +11,16 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.e2e.kubernetes import shell
 from tests.e2e.kubernetes.programs import PAUSE
-from tests.e2e.kubernetes.topology import Place, plug_in
+from tests.e2e.runtimes.installed import cable
+from tests.lab.waiting import wait_until
 
 DISK = Path("/opt/kubernetes")
-SYSTEM = Path("/sys/fs/cgroup/system")
+MANAGEMENT = "10.0.2.15"
+DIST = Path("/opt/project/dist")
 CRIO = f"""\
 [crio]
 storage_driver = "overlay"
-storage_option = ["overlay.imagestore={DISK}/images"]
 [crio.api]
 listen = "/run/crio.sock"
 [crio.runtime]
@@ -29,7 +29,7 @@ cgroup_manager = "cgroupfs"
 conmon_cgroup = "pod"
 pinns_path = "{DISK}/bin/pinns"
 default_sysctls = ["net.ipv4.ping_group_range=0 2147483647"]
-log_level = "warn"
+log_level = "info"
 [crio.runtime.runtimes.runc]
 runtime_path = "/usr/sbin/runc"
 monitor_path = "/usr/bin/conmon"
@@ -68,6 +68,16 @@ def _keep_running() -> NoReturn:
         time.sleep(0.5)
 
 
+def plug_in() -> None:
+    """Name the forwarded network, and put a router with VLAN 50 behind eth0."""
+    run("ip", "link", "set", "eth0", "name", "management")
+    run("ip", "address", "add", f"{MANAGEMENT}/24", "dev", "management")
+    run("ip", "link", "set", "management", "up")
+    run("ip", "route", "add", "default", "via", "10.0.2.2")
+    run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    cable(run)
+
+
 def install_others() -> None:
     """Put the reference plugins and Multus where those of cni-vlan will be."""
     plugins = Path("/opt/cni/bin")
@@ -82,12 +92,16 @@ def install_others() -> None:
 def start_runtime() -> None:
     Path("/etc/containers").mkdir(exist_ok=True)
     Path("/etc/containers/policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    (image,) = DIST.glob("cni-vlan-image-*.tar")
+    for archive in (DISK / "pause.tar", DISK / "busybox.tar", image):
+        run("podman", "--storage-driver", "overlay", "load", "-i", archive)
     Path("/etc/crio").mkdir(exist_ok=True)
     Path("/etc/crio/crio.conf").write_text(CRIO)
     start("crio", DISK / "bin/crio", "--config", "/etc/crio/crio.conf")
+    wait_until(lambda: Path("/run/crio.sock").exists())
 
 
-def start_kubelet(place: Place, settings: dict[str, Any]) -> None:
+def start_kubelet(settings: dict[str, Any]) -> None:
     config = {
         "kind": "KubeletConfiguration",
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -99,59 +113,41 @@ def start_kubelet(place: Place, settings: dict[str, Any]) -> None:
         "clusterDomain": "cluster.local",
         "failSwapOn": False,
         "port": settings["kubelet"],
-        "evictionHard": {"memory.available": "0%"},
-        "localStorageCapacityIsolation": False,
-        "imageGCHighThresholdPercent": 100,
-        "containerLogMonitorInterval": "1h",
+        "evictionHard": {"memory.available": "1Mi"},
         "resolvConf": "",
-        "volumeStatsAggPeriod": "-1s",
-        "makeIPTablesUtilChains": False,
     }
     Path("/etc/kubelet.json").write_text(json.dumps(config))
     Path("/etc/kubeconfig").write_text(json.dumps(settings["kubeconfig"]))
     start(
         "kubelet", DISK / "bin/kubelet", "--config=/etc/kubelet.json", "--kubeconfig=/etc/kubeconfig",
-        f"--hostname-override={place.name}", f"--node-ip={place.address}",
+        "--hostname-override=localhost", f"--node-ip={MANAGEMENT}",
     )  # fmt: skip
 
 
-def start_proxy(place: Place) -> None:
+def start_proxy() -> None:
     config = {
         "kind": "KubeProxyConfiguration",
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "mode": "nftables",
+        "mode": "iptables",
         "clientConnection": {"kubeconfig": "/etc/kubeconfig"},
-        "hostnameOverride": place.name,
+        "hostnameOverride": "localhost",
         "iptables": {"masqueradeAll": True},
         "nftables": {"masqueradeAll": True},
-        "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+        "conntrack": {"maxPerCore": 0},
     }
     Path("/etc/kube-proxy.json").write_text(json.dumps(config))
     start("kube-proxy", DISK / "bin/kube-proxy", "--config=/etc/kube-proxy.json")
 
 
-def join_a_slice() -> None:
-    """Put the services beside the group of the pods, as systemd does: else each weighs as much as they do."""
-    SYSTEM.mkdir()
-    (SYSTEM / "cgroup.procs").write_text(f"{os.getpid()}\n")
-
-
 def main(settings: dict[str, Any]) -> None:
-    join_a_slice()
-    for name in [name for name in os.environ if name.startswith(("CNI_", "LAB_", "PYTHON"))]:
-        del os.environ[name]  # of the lab: what is installed finds its own
-    os.environ |= {"GOGC": "off", "GOMEMLIMIT": "400MiB"}  # they have the memory not to collect garbage
     DISK.mkdir(exist_ok=True)
     run("mount", "-o", "ro", "/dev/vdd", DISK)
     os.environ["PATH"] += f":{DISK}/bin"
-    run("modprobe", "nf_conntrack")  # kube-proxy ends without it
-    place = Place(settings["number"])
-    plug_in(place, run)
-    shell.serve(settings["shell"])
+    plug_in()
     install_others()
     start_runtime()
-    start_kubelet(place, settings)
-    start_proxy(place)
+    start_kubelet(settings)
+    start_proxy()
     print("the node runs", flush=True)
     _keep_running()
 

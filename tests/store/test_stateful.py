@@ -29,7 +29,8 @@ class Model(RuleBasedStateMachine):
         if exclude:
             ranged["exclude"] = ["10.0.0.254/31"]
         self.ipam = Ipam(Path("cni-ipam"), self.directory)
-        self.ipam.conf["ipam"] = {"type": "cni-ipam", "dataDir": str(self.directory), "ranges": [[ranged]]}
+        self.ipam.conf["ipam"] |= {"ranges": [[ranged]]}  # and STATUS fails once the pool is full
+        del self.ipam.conf["ipam"]["subnets"]
         first = int(ipaddress.ip_address("10.0.0.252"))
         self.room = [n for n in range(first, first + 8) if not (exclude and n in {first + 2, first + 3})]
         self.last: int | None = None

@@ -18,7 +18,6 @@ from cni_core.result import DNS, ONE_PER_FAMILY, Route
 from cni_core.result_json import parse_dns, parse_route, route_problem
 from cni_ipam import place
 from cni_ipam.cluster import BLOCK_SIZE, FILES, Cluster, ClusterKeys, parse_cluster
-from cni_ipam.hostlocal_words import reference_error
 from cni_ipam.place import DATA_DIR, Place
 from cni_ipam.ranges import RangeSet
 from cni_ipam.subnets import Subnet, range_sets
@@ -126,6 +125,8 @@ def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
 
 def _refuse_as_host_local(call: Call, document: Mapping[str, Any]) -> None:
     """Raise host-local's error when cni-ipam runs in its place; its users want no default pool either."""
+    from cni_ipam.hostlocal_words import reference_error
+
     runtime = section(call.conf, "runtimeConfig", "ipRanges") or ()
     version = call.cni_version if call.cni_version in ONE_PER_FAMILY else ""
     text = reference_error(document, runtime, call.args.get("IP", ""), version)

@@ -20,7 +20,6 @@ from cni_core.boot import boot_id
 from cni_core.call import AttachmentKey
 from cni_ipam.blocks import Block
 from cni_ipam.cluster import Cluster, cluster_document, parse_document
-from cni_ipam.identity import is_copy
 from cni_ipam.place import Place
 
 
@@ -151,6 +150,8 @@ class HoldingsFile:
         return found
 
     def _parsed(self, document: Mapping[str, Any]) -> Holdings:
+        from cni_ipam.identity import is_copy
+
         found = _parse(document)
         return found._replace(confirmed="") if is_copy(document, self._data_dir) else found
 

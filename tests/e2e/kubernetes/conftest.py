@@ -22,8 +22,11 @@ def _overlay(directory: Path) -> Path:
     (directory / "overlays" / "primary" / "10-pods.conflist").write_text(json.dumps(PRIMARY))
     probes = ("livenessProbe", "readinessProbe")
     container = "/spec/template/spec/containers/0"
+    # To ask an agent for its health takes an emulator seconds of its one processor.
     slower = [
-        {"op": "replace", "path": f"{container}/{probe}/timeoutSeconds", "value": 60} for probe in probes
+        {"op": "replace", "path": f"{container}/{probe}/{key}", "value": value}
+        for probe, period in zip(probes, (300, 60), strict=True)
+        for key, value in (("timeoutSeconds", 60), ("periodSeconds", period))
     ]
     overlay = directory / "overlays" / "lab"
     overlay.mkdir()

@@ -177,7 +177,7 @@ class Claimer:
             step(member)
         except CniError as error:
             self._failed(member, error)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - whatever it is: the other pools need the task
             self._failed(member, CniError(f"{type(error).__name__}: {error}"))
         else:
             return True

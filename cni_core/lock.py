@@ -125,14 +125,14 @@ class _Waiter:
         while True:
             with cls._guard:
                 while queue and queue[0]._left:  # noqa: SLF001 - its own class
-                    os.close(queue.popleft()._descriptor)  # noqa: SLF001
+                    os.close(queue.popleft()._descriptor)  # noqa: SLF001 - as above
                 if not queue:
                     del cls._queues[path]
                     return
                 head = queue[0]
-            fcntl.flock(head._descriptor, fcntl.LOCK_EX)  # noqa: SLF001
+            fcntl.flock(head._descriptor, fcntl.LOCK_EX)  # noqa: SLF001 - as above
             with cls._guard:
-                if not head._left:  # noqa: SLF001
+                if not head._left:  # noqa: SLF001 - as above
                     queue.popleft()
                     head.has_lock.set()
 

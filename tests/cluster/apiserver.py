@@ -110,7 +110,7 @@ class ApiServer:
         headers = {"Authorization": f"Bearer {_OPERATOR}"}
         asked = urllib.request.Request(f"{self.url}/readyz", headers=headers)  # noqa: S310 - ours
         try:
-            with urllib.request.urlopen(asked, timeout=5, context=context) as answer:  # noqa: S310
+            with urllib.request.urlopen(asked, timeout=5, context=context) as answer:  # noqa: S310 - ours
                 return bool(answer.read() == b"ok")
         except OSError:
             return False

@@ -211,7 +211,7 @@ class Etcds:
             headers["Authorization"] = self._token
         body = json.dumps(request).encode()
         asked = urllib.request.Request(f"{self.endpoints[member]}/v3/{path}", body, headers)  # noqa: S310 - ours
-        with urllib.request.urlopen(asked, timeout=30, context=self._context()) as answer:  # noqa: S310
+        with urllib.request.urlopen(asked, timeout=30, context=self._context()) as answer:  # noqa: S310 - ours
             found: dict[str, Any] = json.load(answer)
             return found
 

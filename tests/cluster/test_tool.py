@@ -109,18 +109,6 @@ def test_a_node_that_nobody_knows_is_not_forgotten(nodes: tuple[Node, Node]) -> 
     assert "n3 is not a node of the cluster: the nodes are n1, n2.example" in done.stderr
 
 
-def test_a_node_that_was_forgotten_is_forgotten_at_once_later(nodes: tuple[Node, Node]) -> None:
-    """An operator learns that the addresses of an L3 network answer nobody."""
-    one, two = nodes
-    one.add("a")
-    two.add("b")
-    block = one.blocks()[0]
-    tool(two, "forget", "n1", "--yes")
-
-    assert "n1 is forgotten, and 1 blocks" in tool(two, "forget", "n1", "--now", "--yes")
-    assert block not in tool(two, "blocks")
-
-
 def test_what_an_earlier_machine_of_this_name_left_is_freed(
     etcd: Etcds, executable: Path, tmp_path: Path, nodes: tuple[Node, Node]
 ) -> None:
@@ -300,11 +288,17 @@ def test_an_interface_that_no_kernel_has_is_told(nodes: tuple[Node, Node], tmp_p
     assert "interface '../../evil'" in done.stderr
 
 
-def test_the_blocks_of_a_machine_that_is_off_are_free_at_once(nodes: tuple[Node, Node]) -> None:
+@pytest.mark.parametrize("is_forgotten", [False, True])
+def test_the_blocks_of_a_machine_that_is_off_are_free_at_once(
+    nodes: tuple[Node, Node], *, is_forgotten: bool
+) -> None:
+    """Also later: an operator may learn only then that the addresses of an L3 network answer nobody."""
     one, two = nodes
     one.add("a")
     two.add("b")
     block = one.blocks()[0]
+    if is_forgotten:
+        tool(two, "forget", "n1", "--yes")
 
     assert "n1 is forgotten, and 1 blocks" in tool(two, "forget", "n1", "--now", "--yes")
     assert block not in tool(two, "blocks")

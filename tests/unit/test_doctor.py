@@ -24,7 +24,7 @@ def link(name: str, **fields: Any) -> Link:  # noqa: ANN401 - of several types
     )
 
 
-def state(*links: Link, parents: tuple[ParentRecord, ...] = (), pods: Any = (), **more: Any) -> NodeState:  # noqa: ANN401
+def state(*links: Link, parents: tuple[ParentRecord, ...] = (), pods: Any = (), **more: Any) -> NodeState:  # noqa: ANN401 - any
     names = {each.name: each for each in links}
     return NodeState(names, {parent.name: parent for parent in parents}, tuple(pods), **more)
 

@@ -1,6 +1,7 @@
 """One fresh host for each test, with an agent and the launcher as a node has them; or without."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,15 @@ from tests.lab.warm import Agents
 from tests.lab.world import Host, Json
 
 ONE_SHOT = Path(os.environ["LAB_CNI_BIN"])
+IS_IN_CI = "CI" in os.environ
+
+
+def needs(program: str) -> pytest.MarkDecorator:
+    """Mark tests of a routing daemon, which nodes have; in CI they run in any case, and fail without it."""
+    is_there = shutil.which(program) or Path(program).exists()
+    return pytest.mark.skipif(
+        not (is_there or IS_IN_CI), reason=f"this machine, taken in place of a node, has no {program}"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,13 @@
 """Prefixes of L3 networks that the fabric learns: the table, the rules, and packets that find their way."""
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.kernel.conftest import needs
 from tests.lab.waiting import wait_until
 from tests.lab.world import Host, Json, Pod, network
 
@@ -281,9 +280,7 @@ protocol bgp n6 {{
 """
 
 
-@pytest.mark.skipif(
-    not (shutil.which("bird") or "CI" in os.environ), reason="a machine of its own has no BIRD; nodes have"
-)
+@needs("bird")
 def test_bird_tells_the_router(host: Host) -> None:
     """The first ADD's prefix is in the router's kernel, and gone after the last DEL."""
     router = plug_in(host)

@@ -5,7 +5,6 @@ Each node has a link of its own to the router, so what one node sends to the oth
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -16,20 +15,14 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.kernel.conftest import ONE_SHOT, vlan
+from tests.kernel.conftest import ONE_SHOT, needs, vlan
 from tests.kernel.test_export import BIRD, rules, table
 from tests.lab import world
 from tests.lab.waiting import wait_until
 from tests.lab.warm import Agents
 from tests.lab.world import Host, Json, Pod, network
 
-IS_IN_CI = "CI" in os.environ
-pytestmark = [
-    pytest.mark.kernel,
-    pytest.mark.skipif(
-        not (shutil.which("bird") or IS_IN_CI), reason="a machine of its own has no BIRD; nodes have"
-    ),
-]
+pytestmark = [pytest.mark.kernel, needs("bird")]
 LINK = {1: ("192.0.2.{}", "2001:db8:99::{}"), 2: ("198.51.100.{}", "2001:db8:98::{}")}
 ROUTER = "router id 192.0.2.1; protocol device {}\n" + "".join(
     f"protocol kernel k{v} {{ ipv{v} {{ import none; export all; }}; }}\n" for v in (4, 6)

@@ -1,9 +1,7 @@
 """FRR on a node, with the configurations of manifests/bgp, and what `cni-vlan routes` learns of a daemon."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,23 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel.conftest import needs
 from tests.kernel.test_export import BIRD, FABRIC, SUBNET, SUBNET6, bird, plug_in, routed
 from tests.lab.waiting import wait_until
 from tests.lab.world import Host, Pod
 
-IS_IN_CI = "CI" in os.environ
 PROGRAMS = Path("/usr/lib/frr")
 MANIFESTS = BIRD.parent
 # BIRD would keep for two minutes what an FRR that has ended told it.
 FORGETFUL = re.sub(r"( as 64500;)", r"\1 graceful restart off;", FABRIC)
 
 pytestmark = pytest.mark.kernel
-with_frr = pytest.mark.skipif(
-    not ((PROGRAMS / "zebra").exists() or IS_IN_CI), reason="a machine of its own has no FRR; nodes have"
-)
-with_bird = pytest.mark.skipif(
-    not (shutil.which("bird") or IS_IN_CI), reason="a machine of its own has no BIRD; nodes have"
-)
 
 
 class Frr:
@@ -97,41 +89,44 @@ def daemons(host: Host) -> dict[str, list[str]]:
     return {route["prefix"]: route["daemons"] for route in shown}
 
 
-@with_frr
-@with_bird
-def test_frr_tells_the_router(host: Host) -> None:
-    """The first ADD's prefix is in the router's kernel, again when FRR is, and gone after the last DEL."""
+@contextmanager
+def told(host: Host) -> Iterator[tuple[Pod, Pod, Frr]]:
+    """Attach a pod, whose prefixes FRR tells a router; yield the router, the pod and FRR."""
     router = plug_in(host)
     (pod,) = host.pods("p1")
     with bird(host, "router", FORGETFUL, "ip", "netns", "exec", router.name), frr(host) as routing:
         pod.attach(routed())
         wait_until(lambda: known(router) == routing.families)
+        yield router, pod, routing
+
+
+@needs("/usr/lib/frr/zebra")
+@needs("bird")
+def test_frr_tells_the_router(host: Host) -> None:
+    """The first ADD's prefix is in the router's kernel, again when FRR is, and gone after the last DEL."""
+    with told(host) as (router, pod, routing):
         for address in pod.addresses():
             if ":" not in address or SUBNET6 in routing.families:
                 assert router.reaches(address.partition("/")[0])
-        told = {SUBNET: ["frr"], SUBNET6: ["frr"] if SUBNET6 in routing.families else []}
-        assert daemons(host) == told
+        taken = {SUBNET: ["frr"], SUBNET6: ["frr"] if SUBNET6 in routing.families else []}
+        assert daemons(host) == taken
 
         routing.end()
         wait_until(lambda: known(router) == set())
         assert daemons(host) == {SUBNET: [], SUBNET6: []}
         routing.start()
         wait_until(lambda: known(router) == routing.families)
-        assert daemons(host) == told
+        assert daemons(host) == taken
 
         pod.detach(routed())
         wait_until(lambda: known(router) == set())
         assert host.ip("route", "show", "proto", "zebra") == []
 
 
-@with_frr
-@with_bird
+@needs("/usr/lib/frr/zebra")
+@needs("bird")
 def test_a_prefix_that_went_while_zebra_was_dead_is_told_when_it_comes_again(host: Host) -> None:
-    router = plug_in(host)
-    (pod,) = host.pods("p1")
-    with bird(host, "router", FORGETFUL, "ip", "netns", "exec", router.name), frr(host) as routing:
-        pod.attach(routed())
-        wait_until(lambda: known(router) == routing.families)
+    with told(host) as (router, pod, routing):
         routing.end()
         pod.detach(routed())
         wait_until(lambda: known(router) == set())
@@ -142,7 +137,7 @@ def test_a_prefix_that_went_while_zebra_was_dead_is_told_when_it_comes_again(hos
         wait_until(lambda: known(router) == routing.families)
 
 
-@with_bird
+@needs("bird")
 def test_routes_names_bird(host: Host) -> None:
     """BIRD is asked where Debian's package has it listen."""
     plug_in(host)

@@ -3,12 +3,18 @@
 import contextlib
 import json
 import os
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from cni_core.errors import IoFailure
 
+T = TypeVar("T")
 _CHUNK = 65536
 _ATTEMPTS = 5  # others create and remove the directory above meanwhile; below /proc none can be created
+
+# A long-lived process's last reading of each file, by inode and times: a file is replaced, never changed.
+_readings: dict[str, tuple[tuple[int, int, int], Any]] = {}
+_READINGS_MOST = 512
 
 
 def make_directory(path: str) -> bool:
@@ -104,6 +110,41 @@ def read_json(path: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
+
+
+def read_parsed(path: str, parse: Callable[[Mapping[str, Any]], T]) -> T | None:
+    """Return the parsed object of a JSON file, that of {} for a damaged one, None if it is absent.
+
+    A file that has not been replaced is not read again, so each path has one way to be parsed, and callers
+    do not change what they get.
+    """
+    try:
+        signature = _signature(path)
+    except OSError:
+        return None
+    known = _readings.get(path)
+    if known is None or known[0] != signature:
+        known = (signature, parse(read_json(path) or {}))
+        _remember(path, known)
+    value: T = known[1]
+    return value
+
+
+def note_parsed(path: str, value: object) -> None:
+    """Note the parsed object of a file that this process has just written, under the lock of its writers."""
+    with contextlib.suppress(OSError):  # removed by hand meanwhile: the next reader finds that
+        _remember(path, (_signature(path), value))
+
+
+def _signature(path: str) -> tuple[int, int, int]:
+    found = os.stat(path)
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _remember(path: str, reading: tuple[tuple[int, int, int], Any]) -> None:
+    if len(_readings) >= _READINGS_MOST:
+        _readings.clear()
+    _readings[path] = reading
 
 
 def remove_file(path: str) -> bool:

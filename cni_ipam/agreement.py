@@ -1,4 +1,4 @@
-"""The holdings of this node, decided from its own disk and the engine's objects. Pure.
+"""The holdings of this node, decided from its own disk and the engine's objects. Pure functions.
 
 The engine decides. A block that it gives to another node is lost; one that it does not know was taken from
 this node as dead, unless the engine itself was restored from a backup that is older than the claim.

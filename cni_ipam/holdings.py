@@ -11,7 +11,7 @@ copy of the data directory.
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -130,9 +130,6 @@ class Holdings(NamedTuple):
 
 
 _NONE = Holdings()
-# A long-lived process's last reading of each file, by inode and times: a file is replaced, never changed.
-_read: dict[str, tuple[tuple[int, int, int], Any]] = {}
-_READ_MOST = 512
 
 
 class HoldingsFile:
@@ -146,8 +143,7 @@ class HoldingsFile:
 
     def read(self) -> Holdings:
         """Return the holdings; none if the file is absent or damaged, since the engine knows them too."""
-        found: Holdings = _cached(self._path, self._parsed) or _NONE
-        return found
+        return statefile.read_parsed(self._path, self._parsed) or _NONE
 
     def _parsed(self, document: Mapping[str, Any]) -> Holdings:
         from cni_ipam.identity import is_copy
@@ -163,8 +159,7 @@ class HoldingsFile:
 
     def cluster(self) -> Cluster | None:
         """Return the section "cluster" as it was last configured, None if the pool is this node's own."""
-        found: Cluster | None = _cached(self._cluster, parse_document)
-        return found
+        return statefile.read_parsed(self._cluster, parse_document)
 
     def record_cluster(self, cluster: Cluster) -> None:
         """Record the section for calls without a configuration, such as DEL, and for the agent."""
@@ -177,20 +172,6 @@ class HoldingsFile:
     def forget_cluster(self) -> None:
         """Make the pool this node's own."""
         statefile.remove_file(self._cluster)
-
-
-def _cached(path: str, parse: Callable[[Mapping[str, Any]], object]) -> Any:  # noqa: ANN401 - of two types
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    signature = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
-    known = _read.get(path)
-    if known is None or known[0] != signature:
-        if len(_read) >= _READ_MOST:
-            _read.clear()
-        known = _read[path] = (signature, parse(statefile.read_json(path) or {}))
-    return known[1]
 
 
 def _document(holdings: Holdings) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The fields of blocks, pins and pools in an engine, read with care and written. Pure.
+"""The fields of blocks, pins and pools in an engine, read with care and written. Pure functions.
 
 People and other releases write into an engine too: a damaged object is as good as none, and stops nobody.
 """

@@ -15,10 +15,6 @@ from cni_ipam.addresses import interval_texts, parse_address
 from cni_ipam.place import Place
 from cni_ipam.ranges import Interval, Network, RangeSet, merge
 
-# A long-lived process's last reading of each file, with inode and times: a file is replaced, never changed.
-_documents: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {}
-_DOCUMENTS_MOST = 256
-
 
 def pools(data_dir: str) -> list[str]:
     """Return the names of the pools of a data directory."""
@@ -109,31 +105,14 @@ class PoolFile:
 
     def _read(self) -> dict[str, Any]:
         """Return the document, which the caller must not change."""
-        try:
-            signature = self._signature()
-        except OSError:
-            return _cleaned({})
-        known = _documents.get(self._path)
-        if known is None or known[0] != signature:
-            known = (signature, _cleaned(statefile.read_json(self._path) or {}))
-            self._remember(*known)
-        return known[1]
+        return statefile.read_parsed(self._path, _cleaned) or _cleaned({})
 
     def _write(self, document: dict[str, Any], *, durable: bool) -> None:
         """Replace the file, under the lock of the pool."""
         statefile.make_directory(os.path.dirname(self._path))
         # On one line: json indents in Python, which takes ten times longer for 75,000 ranges.
         statefile.write_file(self._path, json.dumps(document) + "\n", durable=durable)
-        self._remember(self._signature(), document)
-
-    def _signature(self) -> tuple[int, int, int]:
-        found = os.stat(self._path)
-        return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
-
-    def _remember(self, signature: tuple[int, int, int], document: dict[str, Any]) -> None:
-        if len(_documents) >= _DOCUMENTS_MOST:
-            _documents.clear()
-        _documents[self._path] = (signature, document)
+        statefile.note_parsed(self._path, document)
 
 
 def _cleaned(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which blocks a node claims ahead of need and which it gives back. Pure.
+"""Which blocks a node claims ahead of need and which it gives back. Pure functions.
 
 A node claims a block before its last one is full, so that no pod waits for the engine. It gives an empty
 block back after a while, and at once when another node has asked for one.

@@ -25,8 +25,11 @@ PURE = {
     "cni_net.frames", "cni_vlan.attachment", "cni_vlan.convert", "cni_vlan.exports", "cni_vlan.guards",
     "cni_vlan.host_access", "cni_vlan.parent_decision", "cni_vlan.parents", "cni_vlan.plan",
     "cni_vlan.records", "cni_vlan.verify", "cni_ipam.allocator", "cni_ipam.blocks", "cni_ipam.cluster",
-    "cni_ipam.place", "cni_ipam.ranges", "cni_ipam.reclaim", "cni_ipam.whereabouts",
+    "cni_ipam.hostlocal_words", "cni_ipam.place", "cni_ipam.ranges", "cni_ipam.reclaim",
+    "cni_ipam.whereabouts",
 }  # fmt: skip
+# They take values whose modules also know the file that these are read from.
+PURE_FUNCTIONS = {"cni_ipam.agreement", "cni_ipam.objects", "cni_ipam.upkeep"}
 IMPURE = {"os", "socket", "subprocess", "pyroute2", "pydantic", "filelock", "fcntl", "ctypes", "time"}
 HOMES = {
     "pyroute2": {"cni_net.codecs"},
@@ -137,3 +140,18 @@ def test_only_the_message_codecs_of_pyroute2_are_loaded() -> None:
     )
 
     assert shown.stdout == "False\n"
+
+
+@pytest.mark.parametrize("name", sorted(PURE_FUNCTIONS))
+def test_pure_functions_touch_nothing_themselves(name: str) -> None:
+    own = imports_of(ROOT / f"{name.replace('.', '/')}.py")
+
+    assert {imported.split(".")[0] for imported in own} & IMPURE == set()
+    assert own & {"cni_core.boot", "cni_core.statefile", "cni_core.lock"} == set()
+
+
+@pytest.mark.parametrize(("words", "held"), [(" Pure.", PURE), (" Pure functions.", PURE_FUNCTIONS)])
+def test_a_module_that_says_so_is_held_to_it(words: str, held: set[str]) -> None:
+    heads = {name_of(path): path.read_text().split("\n", 1)[0] for path in MODULES}
+
+    assert {name for name, head in heads.items() if head.rstrip('"').endswith(words)} <= held

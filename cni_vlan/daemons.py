@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 
 _WITHIN_S = 5.0
+_silent: set[str] = set()  # the tools that have once hung, so that many prefixes do not wait for each of them
 _TOOLS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
@@ -38,9 +39,9 @@ def _is_of_this_node(text: str) -> bool:
     """Tell whether bgpd has a path of its own among those that it shows."""
     try:
         shown = json.loads(text or "{}")
-    except ValueError:
+        return any(path.get("sourced") for path in shown.get("paths", ()))
+    except (ValueError, AttributeError, TypeError):  # not JSON, or not bgpd's
         return False
-    return any(path.get("sourced") for path in shown.get("paths", ()))
 
 
 def _find(tool: str) -> str:
@@ -53,12 +54,15 @@ def _ask(tool: str, *arguments: str) -> str:
     import subprocess
 
     path = _find(tool)
-    if not path:
+    if not path or tool in _silent:
         return ""
     try:
         done = subprocess.run(
             [path, *arguments], capture_output=True, text=True, timeout=_WITHIN_S, check=False
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except subprocess.TimeoutExpired:
+        _silent.add(tool)
+        return ""
+    except OSError:
         return ""
     return done.stdout if done.returncode == 0 else ""

@@ -306,3 +306,21 @@ def test_bird_tells_the_router(host: Host) -> None:
         ]
         pod.detach(routed())
         wait_until(lambda: known() == set())
+
+
+@needs("birdc")
+def test_a_daemon_that_hangs_is_asked_once(host: Host) -> None:
+    plug_in(host)
+    conf = {**routed(), "export": "host"}
+    for pod in host.pods("p1", "p2"):
+        pod.attach(conf)
+    calls = host.scratch / "calls"
+    (host.scratch / "birdc").write_text(f"#!/bin/sh\necho called >>{calls}\nexec sleep 60\n")
+    (host.scratch / "birdc").chmod(0o755)
+    (there,) = host.run("sh", "-c", "command -v birdc").stdout.split()
+    host.run("mount", "--bind", str(host.scratch / "birdc"), there)
+
+    shown = json.loads(host.run(host.find("cni-vlan"), "routes", "--json").stdout)
+
+    assert len(shown) == 4  # two families of two pods
+    assert calls.read_text().split() == ["called"]

@@ -279,7 +279,7 @@ def test_a_pool_s_object_that_somebody_has_damaged_is_told(etcd: Etcds, node: Ma
     refused = one.call("ADD", "a")
 
     assert refused.code == 11, refused
-    assert "no power of two" in refused.document["msg"]
+    assert "not a power of two" in refused.document["msg"]
 
 
 def test_objects_that_somebody_has_damaged_stop_nobody(etcd: Etcds, node: Make) -> None:

@@ -18,6 +18,7 @@ from tests.lab.world import Host, Json, Pod
 Kill = tuple[str, int] | None  # before which call of a name, by its number
 ENDS_WITHIN_S = 60
 NOTHING = Trace({}, None)
+EXPORT_LOCK = "/run/cni-vlan/export.lock"
 
 
 class Victim(Protocol):
@@ -79,6 +80,7 @@ class Agent:
         with an_agent(host, self._agents) as agent:
             do_all(host, conf, verbs[:-1], pod)
             wait_until(lambda: not attachment_locks(host))  # which an agent removes after its answer
+            wait_until(lambda: found(host, EXPORT_LOCK))  # which a task of the agent takes at its start
             tracer = attach(agent, log, *(kill_at(*kill) if kill else []))
             call(host, conf, verbs[-1], pod, "CNI_VLAN_BUNDLE=/nowhere")
             end(agent, signal.SIGTERM)  # it does what there is to do after the answer
@@ -92,15 +94,26 @@ def do_all(host: Host, conf: Json, verbs: list[str], pod: Pod) -> None:
 
 
 def attachment_locks(host: Host) -> list[str]:
-    found = host.run("find", "/run/cni-vlan/attachments", "-type", "f", check=False)
-    return found.stdout.split()
+    return found(host, "/run/cni-vlan/attachments")
+
+
+def found(host: Host, path: str) -> list[str]:
+    return host.run("find", path, "-type", "f", check=False).stdout.split()
 
 
 def _of_the_verb(lines: list[str]) -> Trace:
-    """Return the trace of the thread that did the verb: one that was killed in a call, or changed most."""
+    """Return the trace of the thread that did the verb: one that was killed in a call, or changed most.
+
+    One that takes the lock of the exports and none of an attachment is a task of the agent.
+    """
     ordered = sorted(lines, key=_thread)
     traces = [trace_of(group) for _key, group in groupby(ordered, _thread)]
-    return max(traces, key=lambda trace: (trace.died_at is not None, len(trace.numbers)), default=NOTHING)
+    verbs = [trace for trace in traces if not _took(trace, EXPORT_LOCK) or _took(trace, "/attachments/")]
+    return max(verbs, key=lambda trace: (trace.died_at is not None, len(trace.numbers)), default=NOTHING)
+
+
+def _took(trace: Trace, lock: str) -> bool:
+    return any(lock in point.about for point in trace.numbers)
 
 
 def _thread(line: str) -> str:

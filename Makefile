@@ -50,7 +50,7 @@ KUBERNETES ?= $(wildcard ../shared/kubernetes)
 
 kubernetes: $(STAMP) build image
 	@echo "== Kubernetes"
-	KUBERNETES=$(KUBERNETES) $(PY) -m pytest -q $(or $(ARGS),tests/e2e/kubernetes)
+	KUBERNETES=$(KUBERNETES) $(PY) -m tests.e2e.kubernetes $(or $(ARGS),tests/e2e/kubernetes)
 
 without-kubernetes:
 	@echo "== Kubernetes is left out: KUBERNETES names no directory with its programs (docs/kubernetes.md)"
@@ -95,11 +95,11 @@ simulation: $(STAMP)
 	$(PY) -m tests.cluster.simulation --nodes $(or $(NODES),50) --operations $(or $(OPERATIONS),100000) $(if $(SEED),--seed $(SEED))
 
 # An emulated node uses one processor, so two lines of suites run side by side, after the build that they share.
-test: lint unit store cluster fuzz crash agent conformance kernel chaos build image
+test: lint unit store cluster fuzz crash agent conformance $(if $(KUBERNETES),,without-)kubernetes kernel chaos
 	@$(MAKE) --no-print-directory --jobs 2 this-release other-releases
 
 this-release:
-	@for target in $(if $(KUBERNETES),,without-)kubernetes runtimes nodes power; do
+	@for target in runtimes nodes power; do
 	  $(MAKE) --no-print-directory $$target </dev/null 2>&1 | sed --unbuffered 's/^/| /'
 	done
 

@@ -24,12 +24,6 @@ _BUSY_HOST = "no_timer_check"
 LOST = 125  # the node went away before it said how the command ended
 
 
-class Forwarded(NamedTuple):
-    """A network of the node alone, by QEMU: its options (`-netdev user`), such as which ports lead where."""
-
-    options: str
-
-
 class Trunk(NamedTuple):
     """A wire between two nodes, their eth0: the socket that it is, and which end this is, 1 or 2."""
 
@@ -42,7 +36,7 @@ def run(  # noqa: PLR0913 - one for each thing that a node may have plugged in
     command: list[str],
     data: Path | None = None,
     cut: Callable[[str], bool] | None = None,
-    trunk: Trunk | Forwarded | list[Trunk | Forwarded] | None = None,
+    trunk: Trunk | None = None,
     built: image.Image | None = None,
     *,
     side_by_side: bool = False,
@@ -50,7 +44,7 @@ def run(  # noqa: PLR0913 - one for each thing that a node may have plugged in
     """Run a command on a node, of an image that is built if there is one; return its exit status.
 
     `data` is a disk that lasts, /dev/vdd. `cut` is shown each piece of output; if it says so, power is lost.
-    `trunk` is its network, or several: eth0, eth1 and so on.
+    `trunk` is its eth0.
     `side_by_side`: the command does several things at once, and wants two processors.
     """
     fitness.require(image.cache_directory())
@@ -63,8 +57,7 @@ def run(  # noqa: PLR0913 - one for each thing that a node may have plugged in
         disk = scratch / "project.img"
         _make_project_disk(project, command, scratch / "project", disk)
         disks = [disk, data] if data else [disk]
-        wires = trunk if isinstance(trunk, list) else [trunk] if trunk else []
-        machine = _Machine(built, disks, scratch / "status", scratch / "console", chosen, wires)
+        machine = _Machine(built, disks, scratch / "status", scratch / "console", chosen, trunk)
         complaints = _run_until_off(machine, cut or (lambda _output: False))
         status = machine.exit_status()
         if status is None:
@@ -81,7 +74,7 @@ class _Machine(NamedTuple):
     status: Path
     console: Path
     accelerator: Accelerator
-    wires: list[Trunk | Forwarded]
+    trunk: Trunk | None
 
     def console_lines(self) -> list[str]:
         return self.console.read_text(errors="replace").splitlines() if self.console.exists() else []
@@ -190,16 +183,14 @@ def _qemu(machine: _Machine, output: str) -> list[str]:
         *drive(machine.built.libraries, ",readonly=on"),
         *(option for disk in machine.disks for option in drive(disk)),
         *["-device", "virtio-serial-pci"],
-        *(option for wire in machine.wires for option in _wire(wire)),
+        *(_wire(machine.trunk) if machine.trunk else ()),
         *port("output", f"file,path={output},append=on"),
         *port("status", f"file,path={machine.status}"),
     ]
 
 
-def _wire(trunk: Trunk | Forwarded) -> list[str]:
+def _wire(trunk: Trunk) -> list[str]:
     """Plug a node into a trunk; the first end listens, so the second waits for it."""
-    if isinstance(trunk, Forwarded):
-        return ["-netdev", f"user,id=forwarded,{trunk.options}", "-device", "virtio-net-pci,netdev=forwarded"]
     give_up = time.monotonic() + _WIRE_S
     while trunk.end != 1 and not trunk.wire.exists():
         if time.monotonic() > give_up:

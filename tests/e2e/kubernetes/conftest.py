@@ -1,64 +1,60 @@
-"""A cluster for the session: a control plane on this machine, a node of its own kernel."""
+"""A cluster for the session: a control plane and two nodes, in namespaces of this machine."""
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.kubernetes import programs
-from tests.e2e.kubernetes.cluster import PRIMARY, Cluster
-from tests.e2e.kubernetes.control_plane import ADDRESS, ControlPlane
+from tests.e2e.kubernetes import machine
+from tests.e2e.kubernetes.cluster import PRIMARY, Cluster, Node
+from tests.e2e.kubernetes.control_plane import ControlPlane
+from tests.e2e.kubernetes.machine import System
+from tests.e2e.kubernetes.topology import ROUTER, Place, connect, put_router
 
 ROOT = Path(__file__).parents[3]
 
 
 def _overlay(directory: Path) -> Path:
-    """Write the manifests as an operator does: a network, the name of the image; and time for an emulator."""
+    """Write the manifests as an operator does: network, shared pool, image."""
     shutil.copytree(ROOT / "manifests" / "kubernetes", directory)
-    (directory / "overlays" / "primary" / "10-pods.conflist").write_text(json.dumps(PRIMARY))
-    probes = ("livenessProbe", "readinessProbe")
-    container = "/spec/template/spec/containers/0"
-    # To ask an agent for its health takes an emulator seconds of its one processor.
-    slower = [
-        {"op": "replace", "path": f"{container}/{probe}/{key}", "value": value}
-        for probe, period in zip(probes, (300, 60), strict=True)
-        for key, value in (("timeoutSeconds", 60), ("periodSeconds", period))
-    ]
+    primary = directory / "overlays" / "primary"
+    (primary / "10-pods.conflist").write_text(json.dumps(PRIMARY))
+    kustomization = primary / "kustomization.yaml"
+    kustomization.write_text(kustomization.read_text().replace("- ../../base", "- ../cluster"))
     overlay = directory / "overlays" / "lab"
     overlay.mkdir()
-    kustomization = {
+    lab = {
         "resources": ["../primary"],
         "images": [{"name": "cni-vlan", "newName": "localhost/cni-vlan"}],
-        "patches": [{"target": {"kind": "DaemonSet"}, "patch": json.dumps(slower)}],
     }
-    (overlay / "kustomization.yaml").write_text(json.dumps(kustomization))
+    (overlay / "kustomization.yaml").write_text(json.dumps(lab))
     return overlay
+
+
+@contextmanager
+def _started(plane: ControlPlane, system: System, scratch: Path, place: Place) -> Iterator[Node]:
+    """Start a node, which waits until it is connected."""
+    kubeconfig = scratch / "node.kubeconfig"
+    plane.kubeconfig(f"https://{ROUTER}:{plane.port}", kubeconfig)
+    settings = {"number": place.number, "kubeconfig": json.loads(kubeconfig.read_text())}
+    worker = ["tests.e2e.kubernetes.worker", json.dumps(settings)]
+    with machine.started(place, system, scratch / f"{place.name}.log", worker) as running:
+        connect(place, running.init)
+        yield Node(place, running)
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    missing = programs.missing()
-    assert not missing, f"KUBERNETES names no directory with {' '.join(missing)}"
     scratch = tmp_path_factory.mktemp("kubernetes")
-    disk = scratch / "programs.img"
-    programs.disk(disk)
-    with ControlPlane(scratch) as plane:
+    put_router()
+    with ExitStack() as stack:
+        system = stack.enter_context(machine.system(scratch))
+        plane = ControlPlane(scratch)
+        places = (Place(1), Place(2))
+        nodes = tuple(stack.enter_context(_started(plane, system, scratch, place)) for place in places)
+        stack.enter_context(plane)
         plane.kubectl("apply", "--kustomize", str(_overlay(scratch / "manifests")))
-        plane.kubeconfig(f"https://{ADDRESS}:{plane.port}", scratch / "node.kubeconfig")
-        settings = {
-            "port": plane.port,
-            "kubelet": plane.kubelet,
-            "kubeconfig": json.loads((scratch / "node.kubeconfig").read_text()),
-        }
-        command = [sys.executable, "-m", "tests.e2e.kubernetes.machine", str(disk), json.dumps(settings)]
-        with (scratch / "node.log").open("ab") as log:
-            machine = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-        try:
-            yield Cluster(plane, scratch, machine)
-        finally:
-            machine.terminate()
-            machine.wait(60)
+        yield Cluster(plane, nodes)

@@ -1,8 +1,4 @@
-"""A control plane on this machine's loopback: etcd, API server, controllers, scheduler.
-
-The node reaches the API server through a forwarded port of its management network, at an address that nothing
-else has; the API server reaches the kubelet through another.
-"""
+"""A control plane: etcd, API server, controllers, scheduler; nodes reach it at the router's address."""
 
 import json
 import os
@@ -13,14 +9,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.e2e.kubernetes import programs
+from tests.e2e.kubernetes.topology import ROUTER, SERVICES
 from tests.lab import tools
 from tests.lab.waiting import wait_until
 
 Json = dict[str, Any]
-ADDRESS = "10.0.2.100"  # of the API server, as nodes and pods see it
-SERVICES = "10.96.0.0/16"
 TOKEN = "operator"  # noqa: S105 - of a control plane that lives for one test run
-_NAMES = f"IP:127.0.0.1,IP:10.96.0.1,IP:{ADDRESS},DNS:kubernetes.default.svc,DNS:kubernetes.default"
+_NAMES = f"IP:127.0.0.1,IP:10.96.0.1,IP:{ROUTER},DNS:kubernetes.default.svc,DNS:kubernetes.default"
 
 
 def free_port() -> int:
@@ -30,14 +25,14 @@ def free_port() -> int:
 
 
 class ControlPlane:
-    """Processes in a directory; `port` is the API server's, `kubelet` the one that leads to the node's."""
+    """Processes in a directory; `port` is the API server's."""
 
     def __init__(self, scratch: Path) -> None:
         tools.install("etcd", "openssl", "busybox")
         found = programs.unpacked()
         assert found is not None
         self._bin, self._scratch = found, scratch
-        self.port, self.kubelet = free_port(), free_port()
+        self.port = free_port()
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
@@ -92,13 +87,13 @@ class ControlPlane:
         )  # fmt: skip
         self._run(
             "kube-apiserver", self._bin / "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{etcd}",
-            "--bind-address=127.0.0.1", f"--secure-port={self.port}", f"--advertise-address={ADDRESS}",
+            "--bind-address=0.0.0.0", f"--secure-port={self.port}", f"--advertise-address={ROUTER}",
             f"--tls-cert-file={here}/api.crt", f"--tls-private-key-file={here}/api.key",
             f"--token-auth-file={here}/tokens.csv", "--authorization-mode=RBAC",
             f"--service-cluster-ip-range={SERVICES}", "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={here}/accounts.key",
             f"--service-account-signing-key-file={here}/accounts.key",
-            "--kubelet-preferred-address-types=Hostname", "--allow-privileged",
+            "--kubelet-preferred-address-types=InternalIP", "--allow-privileged",
         )  # fmt: skip
         wait_until(lambda: self.kubectl("get", "--raw", "/readyz", check=False) == "ok")
         common = (f"--kubeconfig={here}/kubeconfig", "--leader-elect=false", "--secure-port=0")

@@ -1,4 +1,4 @@
-"""The programs of Kubernetes: found in the directory that KUBERNETES names, unpacked once, put on a disk.
+"""The programs of Kubernetes: found where KUBERNETES says, unpacked once, put where nodes read them.
 
 The directory holds them as they are, or a `kubernetes-*.tar.xz` that unpacks to `kubernetes/bin`. They are of
 any release; docs/kubernetes.md says where the world gets them.
@@ -7,16 +7,19 @@ any release; docs/kubernetes.md says where the world gets them.
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.e2e.runtimes.image import write_image
-from tests.lab import image, tools
+from tests.lab import image
 
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 NODE = ("kubectl", "kubelet", "kube-proxy", "crio", "pinns", "crictl", "cnitool", "multus")
 PAUSE, BUSYBOX = "lab.local/pause:1", "lab.local/busybox:1"
 _OF_BUSYBOX = ("ask", "names", "health")  # in its image too
 _HERE = Path(__file__).parent
+_DIST = _HERE.parents[2] / "dist"
 
 
 def directory() -> Path | None:
@@ -51,20 +54,30 @@ def _unpack(archive: Path) -> Path:
     return target / "kubernetes" / "bin"
 
 
-def disk(target: Path) -> None:
-    """Write the disk of a node: its programs and images, read as /dev/vdd."""
-    tools.install("musl-gcc", "busybox", "mke2fs")
-    tree = target.with_suffix(".tree")
-    (tree / "bin").mkdir(parents=True)
+def _store(archives: Sequence[Path], store: Path) -> None:
+    """Put images where a runtime finds them."""
+    with tempfile.TemporaryDirectory() as running:
+        places = ["--storage-driver", "overlay", "--root", str(store), "--runroot", running]
+        for archive in archives:
+            subprocess.run(
+                ["buildah", *places, "pull", "--quiet", f"oci-archive:{archive}"],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+
+
+def write(target: Path) -> None:
+    """Write what the nodes read beside their system: programs and images."""
+    (target / "bin").mkdir(parents=True)
     found = unpacked()
     assert found is not None
     for name in NODE:
-        shutil.copy2(found / name, tree / "bin" / name)
+        shutil.copy2(found / name, target / "bin" / name)
     for name in ("pause", *_OF_BUSYBOX):
-        target_and_source = [str(tree / "bin" / name), str(_HERE / f"{name}.c")]
+        target_and_source = [str(target / "bin" / name), str(_HERE / f"{name}.c")]
         subprocess.run(["musl-gcc", "-static", "-Os", "-s", "-o", *target_and_source], check=True)
-    write_image(tree / "pause.tar", PAUSE, files={"pause": tree / "bin" / "pause"})
-    beside = {f"bin/{name}": tree / "bin" / name for name in _OF_BUSYBOX}
-    write_image(tree / "busybox.tar", BUSYBOX, files=beside)
-    image.make_disk(target, tree, "1500M")
-    shutil.rmtree(tree)
+    archives = [target / "pause.tar", target / "busybox.tar", *_DIST.glob("cni-vlan-image-*.tar")]
+    write_image(archives[0], PAUSE, files={"pause": target / "bin" / "pause"})
+    beside = {f"bin/{name}": target / "bin" / name for name in _OF_BUSYBOX}
+    write_image(archives[1], BUSYBOX, files=beside)
+    _store(archives, target / "images")

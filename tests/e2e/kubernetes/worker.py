@@ -1,6 +1,6 @@
-"""A node of the cluster without any network yet: CRI-O, kubelet and kube-proxy, and reference plugins.
+"""A node of the cluster without any network for pods: CRI-O, kubelet and kube-proxy, and reference plugins.
 
-Run on a lab node as `python3 -m tests.e2e.kubernetes.worker SETTINGS`, a JSON object.
+Run in a container as `python3 -m tests.e2e.kubernetes.worker SETTINGS`, a JSON object.
 """
 
 import json
@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tests.e2e.kubernetes.programs import PAUSE
-from tests.e2e.runtimes.installed import cable
+from tests.e2e.kubernetes.topology import Place
 from tests.lab.waiting import wait_until
 
 DISK = Path("/opt/kubernetes")
-MANAGEMENT = "10.0.2.15"
-DIST = Path("/opt/project/dist")
+GROUP = Path("/sys/fs/cgroup")
 CRIO = f"""\
 [crio]
 storage_driver = "overlay"
+storage_option = ["overlay.imagestore={DISK}/images"]
 [crio.api]
 listen = "/run/crio.sock"
 [crio.runtime]
@@ -29,9 +29,9 @@ cgroup_manager = "cgroupfs"
 conmon_cgroup = "pod"
 pinns_path = "{DISK}/bin/pinns"
 default_sysctls = ["net.ipv4.ping_group_range=0 2147483647"]
-log_level = "info"
+log_level = "warn"
 [crio.runtime.runtimes.runc]
-runtime_path = "/usr/sbin/runc"
+runtime_path = "/opt/project/tests/e2e/kubernetes/runc"
 monitor_path = "/usr/bin/conmon"
 [crio.image]
 pause_image = "{PAUSE}"
@@ -68,16 +68,6 @@ def _keep_running() -> NoReturn:
         time.sleep(0.5)
 
 
-def plug_in() -> None:
-    """Name the forwarded network, and put a router with VLAN 50 behind eth0."""
-    run("ip", "link", "set", "eth0", "name", "management")
-    run("ip", "address", "add", f"{MANAGEMENT}/24", "dev", "management")
-    run("ip", "link", "set", "management", "up")
-    run("ip", "route", "add", "default", "via", "10.0.2.2")
-    run("sysctl", "-qw", "net.ipv4.ip_forward=1")
-    cable(run)
-
-
 def install_others() -> None:
     """Put the reference plugins and Multus where those of cni-vlan will be."""
     plugins = Path("/opt/cni/bin")
@@ -92,16 +82,12 @@ def install_others() -> None:
 def start_runtime() -> None:
     Path("/etc/containers").mkdir(exist_ok=True)
     Path("/etc/containers/policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
-    (image,) = DIST.glob("cni-vlan-image-*.tar")
-    for archive in (DISK / "pause.tar", DISK / "busybox.tar", image):
-        run("podman", "--storage-driver", "overlay", "load", "-i", archive)
     Path("/etc/crio").mkdir(exist_ok=True)
     Path("/etc/crio/crio.conf").write_text(CRIO)
     start("crio", DISK / "bin/crio", "--config", "/etc/crio/crio.conf")
-    wait_until(lambda: Path("/run/crio.sock").exists())
 
 
-def start_kubelet(settings: dict[str, Any]) -> None:
+def start_kubelet(place: Place, settings: dict[str, Any]) -> None:
     config = {
         "kind": "KubeletConfiguration",
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -111,43 +97,61 @@ def start_kubelet(settings: dict[str, Any]) -> None:
         "containerRuntimeEndpoint": "unix:///run/crio.sock",
         "clusterDNS": ["10.96.0.10"],
         "clusterDomain": "cluster.local",
+        "failCgroupV1": False,
         "failSwapOn": False,
-        "port": settings["kubelet"],
-        "evictionHard": {"memory.available": "1Mi"},
+        "evictionHard": {"memory.available": "0%"},
+        "localStorageCapacityIsolation": False,
+        "imageGCHighThresholdPercent": 100,
+        "containerLogMonitorInterval": "1h",
         "resolvConf": "",
+        "volumeStatsAggPeriod": "-1s",
+        "makeIPTablesUtilChains": False,
     }
     Path("/etc/kubelet.json").write_text(json.dumps(config))
     Path("/etc/kubeconfig").write_text(json.dumps(settings["kubeconfig"]))
     start(
         "kubelet", DISK / "bin/kubelet", "--config=/etc/kubelet.json", "--kubeconfig=/etc/kubeconfig",
-        "--hostname-override=localhost", f"--node-ip={MANAGEMENT}",
+        f"--hostname-override={place.name}", f"--node-ip={place.address}",
     )  # fmt: skip
 
 
-def start_proxy() -> None:
+def start_proxy(place: Place) -> None:
     config = {
         "kind": "KubeProxyConfiguration",
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "mode": "iptables",
+        "mode": "nftables",
         "clientConnection": {"kubeconfig": "/etc/kubeconfig"},
-        "hostnameOverride": "localhost",
+        "hostnameOverride": place.name,
         "iptables": {"masqueradeAll": True},
         "nftables": {"masqueradeAll": True},
-        "conntrack": {"maxPerCore": 0},
+        "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
     }
     Path("/etc/kube-proxy.json").write_text(json.dumps(config))
     start("kube-proxy", DISK / "bin/kube-proxy", "--config=/etc/kube-proxy.json")
 
 
+def leave_the_group() -> None:
+    """Leave the node's group: one with processes can hand no controllers down to those of the pods."""
+    if (GROUP / "cgroup.controllers").exists():
+        (GROUP / "system").mkdir()
+        (GROUP / "system" / "cgroup.procs").write_text("0\n")
+
+
+def is_connected() -> bool:
+    return " default " in f" {run('ip', 'route').stdout}"
+
+
 def main(settings: dict[str, Any]) -> None:
-    DISK.mkdir(exist_ok=True)
-    run("mount", "-o", "ro", "/dev/vdd", DISK)
-    os.environ["PATH"] += f":{DISK}/bin"
-    plug_in()
+    leave_the_group()
+    for name in [name for name in os.environ if name.startswith(("CNI_", "LAB_", "PYTHON"))]:
+        del os.environ[name]  # of the tests: what is installed finds its own
+    os.environ["PATH"] += f":/usr/sbin:/sbin:{DISK}/bin"
+    place = Place(settings["number"])
+    wait_until(is_connected)
     install_others()
     start_runtime()
-    start_kubelet(settings)
-    start_proxy()
+    start_kubelet(place, settings)
+    start_proxy(place)
     print("the node runs", flush=True)
     _keep_running()
 

@@ -1,0 +1,62 @@
+"""A control group for a node, in every hierarchy of this machine."""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.lab.waiting import wait_until
+
+_MOUNTED = Path("/sys/fs/cgroup")
+_OURS = "cni-vlan-node-"
+_OF_A_SET = ("cpuset.cpus", "cpuset.mems")  # of version 1, empty in a new group
+
+
+def _parents() -> Iterator[Path]:
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    for _number, controllers, path in (line.split(":") for line in lines):
+        if controllers:
+            yield _MOUNTED / controllers.removeprefix("name=") / path.lstrip("/")
+        elif len(lines) == 1:
+            yield _MOUNTED  # processes of any other could not stay beside groups with controllers
+
+
+def _remove_old(parent: Path) -> None:
+    """Remove the groups of tests that were killed."""
+    for old in parent.glob(f"{_OURS}*"):
+        with suppress(FileNotFoundError):  # as another run does the same
+            _removed(old)
+
+
+def _removed(group: Path) -> bool:
+    """Remove a group with all below it, unless a process of it is still about to end."""
+    try:
+        for directory, _directories, _files in os.walk(group, topdown=False):
+            os.rmdir(directory)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
+
+
+@contextmanager
+def group() -> Iterator[list[Path]]:
+    """Give a new group of each hierarchy; remove it with all below it once its processes are gone."""
+    made: list[Path] = []
+    name = f"{_OURS}{uuid.uuid4().hex[:8]}"
+    try:
+        for parent in _parents():
+            _remove_old(parent)
+            own = parent / name
+            own.mkdir()
+            made.append(own)
+            for setting in _OF_A_SET:
+                if (parent / setting).exists() and not (parent / "cgroup.controllers").exists():
+                    (own / setting).write_text((parent / setting).read_text())
+        yield made
+    finally:
+        for own in made:
+            wait_until(lambda own=own: _removed(own))  # type: ignore[misc]

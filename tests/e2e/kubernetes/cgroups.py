@@ -20,6 +20,7 @@ def _parents() -> Iterator[Path]:
         if controllers:
             yield _MOUNTED / controllers.removeprefix("name=") / path.lstrip("/")
         elif len(lines) == 1:
+            (_MOUNTED / "cgroup.subtree_control").write_text("+cpu +cpuset +io +memory +pids")
             yield _MOUNTED  # processes of any other could not stay beside groups with controllers
 
 

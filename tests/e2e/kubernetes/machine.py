@@ -59,6 +59,13 @@ class Machine(NamedTuple):
         )
 
 
+def _leave(groups: Sequence[Path], machine: Machine) -> None:
+    """Take out the process that waits for a node's first one, which cannot do it for one outside."""
+    assert machine.init
+    for own in groups:
+        (own.parent / "cgroup.procs").write_text(f"{machine.process.pid}\n")
+
+
 @contextmanager
 def started(place: Place, system: System, log: Path, worker: Sequence[str]) -> Iterator[Machine]:
     """Start a node that does a Python module's work; end it with all that runs on it."""
@@ -70,7 +77,9 @@ def started(place: Place, system: System, log: Path, worker: Sequence[str]) -> I
                 [*join, *command, "python3", "-m", *worker], stdout=output, stderr=output
             )
         try:
-            yield Machine(process, log)
+            machine = Machine(process, log)
+            _leave(groups, machine)
+            yield machine
         finally:
             process.kill()
             process.wait()

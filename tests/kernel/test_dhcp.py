@@ -19,6 +19,7 @@ pytestmark = pytest.mark.kernel
 SERVER = "10.50.0.1"
 LONG_S = 3600
 SHORT_S = 6
+LONGER_S = 30  # of which a renewal that fails leaves something
 # The daemon, which puts up a link that it finds down, has lost its first request by then and waits for 3 s.
 TIMEOUT_S = 6
 GIVEN_BACK_S = 20
@@ -97,6 +98,9 @@ class Wire:
         with (self.host.scratch / f"{name}.log").open("a") as log:
             self._running[name] = self.host.popen(*command, stdout=log, stderr=log)
 
+    def log_of_the_daemon(self) -> str:
+        return (self.host.scratch / "daemon.log").read_text()
+
     def end(self, *names: str) -> None:
         for name in names or list(self._running):
             process = self._running.pop(name)
@@ -150,6 +154,24 @@ def test_a_lease_is_renewed_as_long_as_the_pod_is_there(wire: Wire, mode: str) -
     # Only a renewal after the end of the first lease lasts that long.
     wait_until(lambda: max(wire.leases().values(), default=0) > first_ends + SHORT_S, within_s=60)
     assert pod.addresses() == [f"{address}/24" for address in wire.leases()]
+    assert pod.reaches(SERVER)
+
+
+def test_a_server_that_is_away_when_a_lease_is_to_be_renewed(wire: Wire) -> None:
+    """The daemon asks until the lease ends; the pod keeps its address."""
+    (pod,) = wire.host.pods("p1")
+    wire.start_server(LONGER_S)
+    wire.start_daemon()
+    pod.attach(wire.conf())
+    ends = time.time() + LONGER_S
+    addresses = pod.addresses()
+
+    wire.end("server")
+    wait_until(lambda: "no DHCP packet received" in wire.log_of_the_daemon())
+    wire.start_server(LONGER_S)
+
+    wait_until(lambda: max(wire.leases().values(), default=0) > ends)
+    assert pod.addresses() == addresses == [f"{address}/24" for address in wire.leases()]
     assert pod.reaches(SERVER)
 
 

@@ -29,7 +29,7 @@ store: $(STAMP)
 	$(PY) -m pytest -q $(or $(ARGS),-n 2 tests/store)
 
 kernel: $(STAMP) dist/launcher
-	@$(PY) -m tests.lab --side-by-side -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),-n 2 --dist worksteal tests/kernel)
+	@$(PY) -m tests.lab --side-by-side --by-mark -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),-n 2 --dist worksteal tests/kernel)
 
 runtimes: $(STAMP) build image
 	@$(PY) -m tests.lab --mode node -- python3 -m pytest -q -p no:cacheprovider $(or $(ARGS),tests/e2e/runtimes)

@@ -23,6 +23,15 @@ def needs(program: str) -> pytest.MarkDecorator:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse tests that could be skipped on this machine, and would not run on a node either."""
+    lost = [
+        item.nodeid for item in items if {"macvlan", "skipif"} <= {mark.name for mark in item.iter_markers()}
+    ]
+    if lost:
+        raise pytest.UsageError(f"marked macvlan, but skipped without a program: {', '.join(lost)}")
+
+
 @pytest.fixture(scope="session")
 def agents() -> Iterator[Agents]:
     made = Agents()

@@ -55,6 +55,7 @@ def test_each_address_is_announced_three_times(host: Host, mode: str) -> None:
     assert all(f"{mac} > 33:33:00:00:00:01" in line for line in advertisements)
 
 
+@pytest.mark.macvlan
 def test_a_neighbour_learns_the_new_owner_of_an_address(host: Host) -> None:
     router = host.uplink()
     router.ip("address", "add", "10.0.0.1/24", "dev", "trunk")

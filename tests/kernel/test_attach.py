@@ -248,6 +248,7 @@ def test_check_names_a_lost_lease(host: Host) -> None:
     assert "holds no address" in reply.msg
 
 
+@pytest.mark.macvlan
 def test_names_that_are_long_are_cut_in_the_alias_alone(host: Host) -> None:
     """The kernel takes 254 bytes of it."""
     host.uplink()
@@ -266,6 +267,7 @@ def test_names_that_are_long_are_cut_in_the_alias_alone(host: Host) -> None:
     assert host.state() == []
 
 
+@pytest.mark.macvlan
 def test_what_was_attached_to_the_plugin_s_own_namespace_is_detached_from_it(host: Host) -> None:
     host.uplink()
     conf = network("lan", "eth0", "10.0.0.0/24", announce=0)

@@ -232,6 +232,7 @@ def test_a_packet_to_an_address_that_no_pod_has_is_not_sent_back(host: Host, mod
     assert seen.read_text().count("echo request") == 1
 
 
+@pytest.mark.macvlan
 def test_what_cannot_be_exported_is_refused(host: Host) -> None:
     plug_in(host)
     (pod,) = host.pods("p1")

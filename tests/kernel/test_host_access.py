@@ -156,7 +156,11 @@ def test_a_damaged_record_of_a_pod_does_not_stop_the_next_one(host: Host) -> Non
 
 @pytest.mark.parametrize(
     ("mode", "rp_filter"),
-    [("bridge", 0), ("bridge", 1), ("l2", 0), ("l2", 2), ("l3", 0), ("l3", 1), ("l3s", 1)],
+    [
+        pytest.param("bridge", 0, marks=pytest.mark.macvlan),
+        pytest.param("bridge", 1, marks=pytest.mark.macvlan),
+        *[("l2", 0), ("l2", 2), ("l3", 0), ("l3", 1), ("l3s", 1)],
+    ],
 )
 def test_on_the_node_s_own_interface(host: Host, mode: str, rp_filter: int) -> None:
     router = node(host)
@@ -175,6 +179,7 @@ def test_on_the_node_s_own_interface(host: Host, mode: str, rp_filter: int) -> N
     assert host.state() == []
 
 
+@pytest.mark.macvlan
 @pytest.mark.parametrize(
     ("parent", "rp_filter", "words"),
     [
@@ -201,6 +206,7 @@ def test_what_source_validation_forbids_is_refused(
     assert set(host.links()) == {"lo", "eth0", "eth1"}
 
 
+@pytest.mark.macvlan
 @pytest.mark.parametrize(
     ("keys", "code", "words"),
     [
@@ -419,6 +425,7 @@ def test_without_its_configuration_all_is_removed(host: Host, verb: str) -> None
     assert host.state() == []
 
 
+@pytest.mark.macvlan
 def test_a_damaged_record_leaves_no_shim(host: Host) -> None:
     node(host)
     (pod,) = host.pods("p1")

@@ -22,10 +22,10 @@ def pair(host: Host, **keys: object) -> tuple[Pod, Pod, Pod]:
 @pytest.mark.parametrize(
     ("keys", "between"),
     [
-        ({"mode": "bridge"}, "reply"),
-        ({"mode": "private"}, "silence"),
-        ({"mode": "vepa"}, "silence"),
-        ({"macvlan_mode": "private"}, "silence"),
+        pytest.param({"mode": "bridge"}, "reply", marks=pytest.mark.macvlan),
+        pytest.param({"mode": "private"}, "silence", marks=pytest.mark.macvlan),
+        pytest.param({"mode": "vepa"}, "silence", marks=pytest.mark.macvlan),
+        pytest.param({"macvlan_mode": "private"}, "silence", marks=pytest.mark.macvlan),
         ({"mode": "l2"}, "reply"),
         ({"mode": "l2", "flag": "private"}, "silence"),
         ({"ipvlan_mode": "l2", "ipvlan_flag": "vepa"}, "silence"),
@@ -42,6 +42,7 @@ def test_who_reaches_whom(host: Host, keys: Json, between: str) -> None:
     assert (keys.get("flag") or keys.get("ipvlan_flag") or mode) in shown
 
 
+@pytest.mark.macvlan
 def test_passthru_has_the_parent_for_itself(host: Host) -> None:
     host.uplink()
     (pod,) = host.pods("p1")
@@ -52,6 +53,7 @@ def test_passthru_has_the_parent_for_itself(host: Host) -> None:
     assert pod.link()["address"] == host.links()["eth0"]["address"]
 
 
+@pytest.mark.macvlan
 def test_source_mode_lets_its_list_in(host: Host) -> None:
     router = host.uplink()
     router.ip("address", "add", "10.0.0.1/24", "dev", "trunk")
@@ -68,6 +70,7 @@ def test_source_mode_lets_its_list_in(host: Host) -> None:
     assert other.ping("10.0.0.1") == "silence"
 
 
+@pytest.mark.macvlan
 def test_bcqueuelen(host: Host) -> None:
     host.uplink()
     (pod,) = host.pods("p1")
@@ -77,6 +80,7 @@ def test_bcqueuelen(host: Host) -> None:
     assert pod.link()["linkinfo"]["info_data"]["bcqueuelen"] == 4242
 
 
+@pytest.mark.macvlan
 @pytest.mark.parametrize(
     ("keys", "environment", "mac"),
     [
@@ -126,6 +130,7 @@ def test_layer_2_only(host: Host) -> None:
     assert set(host.links()) == {"lo", "eth0"}
 
 
+@pytest.mark.macvlan
 def test_ipv6_settings(host: Host) -> None:
     host.uplink()
     v4, v6, ra = host.pods("v4", "v6", "ra")
@@ -145,6 +150,7 @@ def test_ipv6_settings(host: Host) -> None:
     assert v4.run("ip", "-6", "address", "show", "dev", "eth0").stdout == ""
 
 
+@pytest.mark.macvlan
 def test_an_ipv6_address_is_usable_at_once(host: Host) -> None:
     host.uplink()
     (pod,) = host.pods("p1")
@@ -156,6 +162,7 @@ def test_an_ipv6_address_is_usable_at_once(host: Host) -> None:
     assert "tentative" not in shown
 
 
+@pytest.mark.macvlan
 def test_addresses_survive_a_flap(host: Host) -> None:
     host.uplink()
     (pod,) = host.pods("p1")

@@ -265,10 +265,12 @@ def test_networks_are_shown_as_a_tree(host: Host, operator: Operator) -> None:
     }
 
 
+@pytest.mark.macvlan
 def test_nothing_to_show(operator: Operator) -> None:
     assert operator.sees("networks") == "no networks\n"
 
 
+@pytest.mark.macvlan
 def test_who_may_not_ask_the_kernel_is_told_so(host: Host) -> None:
     host.uplink()
     drop = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]

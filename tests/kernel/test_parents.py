@@ -51,6 +51,7 @@ def test_the_host_takes_no_address_from_a_router_of_the_vlan(host: Host) -> None
     assert host.run("cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra").stdout == "1\n"
 
 
+@pytest.mark.macvlan
 def test_auto_takes_the_best_default_route(host: Host) -> None:
     host.uplink("eth0", "trunk0")
     host.uplink("eth1", "trunk1")
@@ -157,6 +158,7 @@ def test_a_foreign_link_of_our_name_is_a_conflict(host: Host, arrange: list[str]
     assert host.state() == []
 
 
+@pytest.mark.macvlan
 def test_link_in_container(host: Host) -> None:
     (pod,) = host.pods("p1")
     pod.ip("link", "add", "up0", "type", "veth", "peer", "name", "far0")

@@ -34,7 +34,7 @@ def test_a_second_ipvlan_mode_does_not_flip_the_pods_that_are_there(host: Host) 
     assert "NOARP" not in one.link()["flags"]
 
 
-@pytest.mark.parametrize("mode", ["bridge", "l2"])
+@pytest.mark.parametrize("mode", [pytest.param("bridge", marks=pytest.mark.macvlan), "l2"])
 def test_a_route_that_fails_leaves_neither_link_nor_lease(host: Host, mode: str) -> None:
     host.uplink()
     (pod,) = host.pods("p1")
@@ -96,6 +96,7 @@ def test_an_unreadable_lease_of_an_earlier_boot_blocks_nothing(host: Host) -> No
     assert host.state() == []  # and what was left of it is swept away
 
 
+@pytest.mark.macvlan
 def test_ipv6_does_not_wait_for_duplicate_address_detection(host: Host) -> None:
     host.uplink()
     (pod,) = host.pods("p1")
@@ -107,6 +108,7 @@ def test_ipv6_does_not_wait_for_duplicate_address_detection(host: Host) -> None:
     assert "fe80" in shown  # detection of the link-local address still runs, and nobody waited for it
 
 
+@pytest.mark.macvlan
 def test_dns_of_ipam_is_kept(host: Host) -> None:
     host.uplink()
     (pod,) = host.pods("p1")
@@ -122,6 +124,7 @@ def test_dns_of_ipam_is_kept(host: Host) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.macvlan
 def test_vid_0_is_no_vlan(host: Host) -> None:
     host.uplink()
     (pod,) = host.pods("p1")
@@ -131,6 +134,7 @@ def test_vid_0_is_no_vlan(host: Host) -> None:
     assert set(host.links()) == {"lo", "eth0"}
 
 
+@pytest.mark.macvlan
 def test_an_old_version_without_addresses_is_refused_before_anything_is_made(host: Host) -> None:
     host.uplink()
     (pod,) = host.pods("p1")
@@ -142,6 +146,7 @@ def test_an_old_version_without_addresses_is_refused_before_anything_is_made(hos
     assert not pod.has_link("eth0")
 
 
+@pytest.mark.macvlan
 def test_excluded_addresses_are_never_given(host: Host) -> None:
     host.uplink()
     pods = host.pods("p1", "p2")
@@ -151,6 +156,7 @@ def test_excluded_addresses_are_never_given(host: Host) -> None:
     assert [pod.attach(conf)["ips"][0]["address"] for pod in pods] == ["10.0.0.6/28", "10.0.0.12/28"]
 
 
+@pytest.mark.macvlan
 def test_a_static_address_outside_the_range_is_fine(host: Host) -> None:
     host.uplink()
     (pod,) = host.pods("p1")
@@ -198,6 +204,7 @@ def test_a_killed_add_is_undone_by_delete(host: Host) -> None:
     assert host.state() == []
 
 
+@pytest.mark.macvlan
 def test_an_add_killed_before_the_link_has_its_name_is_undone_by_delete(cold_host: Host) -> None:
     cold_host.uplink()
     (pod,) = cold_host.pods("p1")

@@ -13,6 +13,7 @@ def conf_with(routes: list[Json], *subnets: Json, **keys: object) -> Json:
     return conf
 
 
+@pytest.mark.macvlan
 def test_every_field_of_a_route_is_applied_and_checked(host: Host) -> None:
     host.uplink()
     (pod,) = host.pods("p1")
@@ -36,6 +37,7 @@ def test_every_field_of_a_route_is_applied_and_checked(host: Host) -> None:
     assert "route 10.9.0.0/16 via 10.0.0.9 is missing" in pod.check(conf, result).msg
 
 
+@pytest.mark.macvlan
 def test_a_gateway_outside_the_subnet_is_on_link(host: Host) -> None:
     router = host.uplink()
     router.ip("address", "add", "169.254.1.1/32", "dev", "trunk")
@@ -55,6 +57,7 @@ def test_a_gateway_outside_the_subnet_is_on_link(host: Host) -> None:
     assert pod.check(conf, result).status == 0  # a /32 has no connected route, and needs none
 
 
+@pytest.mark.macvlan
 def test_an_explicit_default_route_replaces_the_implied_one(host: Host) -> None:
     host.uplink()
     (pod,) = host.pods("p1")
@@ -66,6 +69,7 @@ def test_an_explicit_default_route_replaces_the_implied_one(host: Host) -> None:
     assert defaults == [("10.0.0.5", 50)]
 
 
+@pytest.mark.macvlan
 def test_the_host_local_schema_implies_no_default_route(host: Host) -> None:
     host.uplink()
     (pod,) = host.pods("p1")
@@ -95,6 +99,7 @@ def test_the_first_network_of_a_pod_keeps_the_default_route_of_its_family(host: 
     assert pod.check(second, result, "eth1").status == 0
 
 
+@pytest.mark.macvlan
 @pytest.mark.parametrize("route", [{"dst": "10.9.0.0/16", "gw": "2001:db8::1"}, {"dst": "nonsense"}])
 def test_a_route_that_cannot_be_leaves_nothing(host: Host, route: Json) -> None:
     host.uplink()

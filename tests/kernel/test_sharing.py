@@ -71,6 +71,7 @@ def test_another_program_on_the_parent_is_told(host: Host, mode: str) -> None:
     assert host.state() == []
 
 
+@pytest.mark.macvlan
 @pytest.mark.parametrize("parent", ["eth0", "eth0.10"])
 @pytest.mark.parametrize("mode", ["bridge", "l2"])
 def test_an_uplink_that_is_down_is_told_and_not_raised(host: Host, parent: str, mode: str) -> None:
@@ -117,6 +118,7 @@ def test_a_mac_address_is_given_once_on_a_parent(host: Host) -> None:
     other.attach(conf)
 
 
+@pytest.mark.macvlan
 def test_the_parents_own_mac_address_is_refused(host: Host) -> None:
     host.uplink()
     (pod,) = host.pods("p1")

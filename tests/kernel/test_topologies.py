@@ -45,6 +45,7 @@ def host_pings(host: Host, address: str) -> str:
     return "reply" if finished.returncode == 0 else "silence"
 
 
+@pytest.mark.macvlan
 def test_t1_macvlan_bridge_on_a_physical_parent(host: Host) -> None:
     router = host.uplink()
     give(router, "trunk", "172.16.86.1/24")
@@ -65,6 +66,7 @@ def test_t1_macvlan_bridge_on_a_physical_parent(host: Host) -> None:
     assert host_pings(host, "172.16.86.10") == "silence"
 
 
+@pytest.mark.macvlan
 def test_t2_an_aux_address_is_never_given(host: Host) -> None:
     host.uplink()
     pods = host.pods("c1", "c2", "c3")
@@ -79,6 +81,7 @@ def test_t2_an_aux_address_is_never_given(host: Host) -> None:
     assert given == ["172.16.86.251/29", "172.16.86.252/29", "172.16.86.253/29"]
 
 
+@pytest.mark.macvlan
 def test_t3_an_ip_range_starts_with_its_first_address(host: Host) -> None:
     host.uplink()
     c1, c2 = host.pods("c1", "c2")

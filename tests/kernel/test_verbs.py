@@ -19,6 +19,7 @@ def test_status_is_silent_when_an_add_would_work(host: Host) -> None:
     assert set(host.links()) == {"lo", "eth0"}
 
 
+@pytest.mark.macvlan
 @pytest.mark.parametrize(
     ("arrange", "code", "words"),
     [

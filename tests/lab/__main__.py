@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from tests.lab import fitness, image, native, node
+from tests.lab import fitness, image, native, node, parts
 
 
 def main() -> int:
@@ -24,6 +24,11 @@ def main() -> int:
         action="store_true",
         help="two processors, for a command that does several things at once",
     )
+    parser.add_argument(
+        "--by-mark",
+        action="store_true",
+        help="for pytest: auto decides by the mark of each test, where the kernel has macvlan but not all",
+    )
     parser.add_argument("command", nargs="+", help="what to run, after --")
     arguments = parser.parse_args()
     project = Path(__file__).resolve().parents[2]
@@ -36,6 +41,8 @@ def main() -> int:
     if arguments.mode == "native" or (arguments.mode == "auto" and not missing):
         print("lab: this machine has every link kind; using throw-away namespaces", file=sys.stderr)
         return native.run(project, arguments.command)
+    if arguments.by_mark and arguments.mode == "auto" and parts.MARK not in missing:
+        return parts.run(project, arguments.command, side_by_side=arguments.side_by_side)
     if missing:
         print(f"lab: this machine lacks {', '.join(missing)}; using a virtual machine", file=sys.stderr)
     return node.run(project, arguments.command, side_by_side=arguments.side_by_side)

@@ -33,7 +33,7 @@ def _can(command: str) -> bool:
     return probe.returncode == 0
 
 
-_TOOLS = ("ip", "unshare", "ping", "sysctl", "traceroute", "host-local")
+_TOOLS = ("ip", "unshare", "ping", "sysctl", "traceroute", "host-local", "strace")
 # What the plugins and `ip netns` keep; hidden, so that the machine's own is neither seen nor changed.
 _HIDDEN = ("/var/lib/cni", "/run/netns", "/run/cni-vlan")
 _END_S = 10  # an interrupted command may still tidy up

@@ -1,9 +1,10 @@
-"""What the lab says of machines that cannot have a node, and when it gives one up."""
+"""What the lab says of machines that cannot have a node, when it gives one up, and where tests run."""
 
 from pathlib import Path
 
 import pytest
 
+from tests.lab import parts
 from tests.lab.deadlines import BOOT_S, overdue
 from tests.lab.fitness import Machine, problem
 
@@ -61,3 +62,38 @@ def test_each_step_has_a_deadline_by_the_time_of_the_boot(
 
     assert words in late
     assert bool(words) is bool(late)
+
+
+SAMPLE = """
+import pytest
+
+@pytest.mark.parametrize("mode", [pytest.param("bridge", marks=pytest.mark.macvlan), "l2"])
+def test_a_mode(mode): ...
+
+@pytest.mark.macvlan
+def test_of_macvlan(): ...
+
+def test_of_a_vlan(): ...
+"""
+PYTEST = ["python3", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+
+
+@pytest.fixture
+def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # which is most of the time of a start
+    (tmp_path / "test_sample.py").write_text(SAMPLE)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("chosen", "counts"), [(["-v"], (2, 2)), (["-k", "of_a_vlan"], (0, 1))])
+def test_each_test_is_in_one_part(sample: Path, chosen: list[str], counts: tuple[int, int]) -> None:
+    assert parts.counts(sample, [*PYTEST, *chosen]) == counts
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [(["-m", "macvlan"], "would run never or twice"), (["test_nowhere.py"], "test_nowhere.py")],
+)
+def test_tests_that_would_be_lost_are_told(sample: Path, chosen: list[str], words: str) -> None:
+    with pytest.raises(SystemExit, match=words):
+        parts.counts(sample, [*PYTEST, *chosen])

@@ -26,8 +26,6 @@ pytestmark = pytest.mark.kernel
 SEEN_BY_OTHERS = {"rename", "link", "symlink", "unlink", "rmdir", "sendto"}
 NETWORKS = {
     "a nested VLAN": network("lan", "eth0.10.20", "10.0.0.0/28", announce=0),
-    "a dummy": network("lan", "", "10.0.0.0/28", announce=0),
-    "a VLAN of ipvlan l2": network("lan", "eth0.10", "10.0.0.0/28", driver="ipvlan", mode="l2", announce=0),
     "a dummy of ipvlan l3": network("lan", "", "10.0.0.0/28", driver="ipvlan", mode="l3", announce=0),
 }
 

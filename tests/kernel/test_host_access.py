@@ -65,9 +65,9 @@ def test_node_and_pods_reach_each_other_on_a_vlan(host: Host, mode: str, rp_filt
     assert host.state() == []
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["bridge", "l3s"])
 def test_without_an_agent(cold_host: Host, mode: str) -> None:
-    """The one-shot plugins make and remove the same."""
+    """The one-shot plugins make and remove the same, with a shim of each kind."""
     host = cold_host
     node(host)
     one, two = host.pods("p1", "p2")

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.kernel
 
 VLANS = (10, 20, 30, 40, 50)
 WORKERS, PAIRS = 20, 200
-COLD = 4  # of the workers: without the agent, beside those that have it
+COLD = 2  # of the workers: without the agent, beside those that have it
 
 
 def test_two_hundred_pairs_by_twenty_processes_on_five_vlans(host: Host) -> None:

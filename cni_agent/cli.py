@@ -19,6 +19,7 @@ from cni_agent.log import Log
 from cni_agent.memory import share_one_arena
 from cni_agent.metrics import Metrics
 from cni_agent.preload import preloaded
+from cni_agent.prober import EVERY_S, Prober
 from cni_agent.server import Server
 from cni_agent.tasks import running
 from cni_core.errors import CniError
@@ -94,6 +95,7 @@ def serve_command(  # noqa: PLR0913 - an option each
         metrics.served(metrics_at, listener.path),
         running("claims", claimer),
         running("routes", Exporting(log.complain)),
+        running("probes", Prober(log.complain, every_s=min(EVERY_S, 2 * contact), silent_s=grace)),
     ):
         gc.collect()
         gc.freeze()  # loaded objects stay: collections need not look at them

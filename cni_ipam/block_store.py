@@ -172,11 +172,13 @@ class BlockStore(DiskStore):
         if known is None or known[0] is not holdings:
             if len(_held) >= _HELD_MOST:
                 _held.clear()
-            parts = self._parts(range_set.version, holdings)
+            parts = self.leasable_parts(range_set.version)
             known = _held[key] = (holdings, RangeSet(range_set.ranges, parts))
         return known[1]
 
-    def _parts(self, version: int, holdings: Holdings) -> list[Interval]:
+    def leasable_parts(self, version: int) -> list[Interval]:
+        """Return the addresses of this node's blocks but those that are pinned."""
+        holdings = self.holdings.read()
         pinned = self.cluster.pinned_of(version)
         foreign = [(number, number) for of, number in holdings.foreign if of == version]
         own = [(pin.number, pin.number) for pin in holdings.pins if pin.version == version]
@@ -189,7 +191,7 @@ class BlockStore(DiskStore):
         number = int(requested)
         found = range_set.range_of(number)
         is_refused = found is None or bool(found.reserved_as(number))  # the allocator says why
-        is_here = bool(clip(self._parts(range_set.version, self.holdings.read()), number, number))
+        is_here = bool(clip(self.leasable_parts(range_set.version), number, number))
         pin = self.holdings.read().pin(range_set.version, number)
         if is_refused or is_here or (pin is not None and pin.key == tenant.key and pin.revision):
             return requested

@@ -61,7 +61,10 @@ def _stores(data_dir: str, wanted: str | None) -> Iterator[BlockStore]:
 @json_option
 @data_dir_option
 def blocks_command(pool: str | None, *, as_json: bool, data_dir: str) -> None:
-    """Show which node holds which block and pinned address.
+    """Show which node holds which block and pinned address, and which addresses are set aside.
+
+    Nobody leases those of kind aside: OWNER answers for them on the wire. A node that is gone has left its
+    blocks behind, which are taken from it.
 
     USED is what the node last reported. HERE is the state of a block of this node.
     """
@@ -82,15 +85,19 @@ def _rows(store: BlockStore) -> Iterator[Shown]:
     here = {held.block: held.state.value for held in holdings.blocks}
     nodes = engine.list("node").entries
     used = {name: count for node in nodes for name, count in objects.used_of(node).items()}
+    joined = {node.fields.get("incarnation") for node in nodes}
     for entry in engine.list("block", pool).entries:
         block = objects.block_of(entry)
         if block is not None:
             count = used.get(entry.name)
             shown = "-" if count is None else f"{count}/{block.size}"
-            yield _row(entry, "block", block.prefix, shown, here.get(block, ""))
+            row = _row(entry, "block", block.prefix, shown, here.get(block, ""))
+            is_left = entry.fields.get("incarnation") not in joined
+            yield row._replace(node=f"{row.node} (gone)") if is_left else row
     for entry in engine.list("pin", pool).entries:
         if objects.pinned(entry) is not None:
-            yield _row(entry, "pin", str(entry.fields["address"]))
+            kind = "aside" if objects.is_aside(entry) else "pin"
+            yield _row(entry, kind, str(entry.fields["address"]))
     for entry in engine.list("want", pool).entries:
         yield _row(entry, "want", "")
 

@@ -12,6 +12,7 @@ from cni_core.errors import TryAgainLater
 
 Kind = Literal["pool", "block", "pin", "want", "node"]
 Fields = Mapping[str, Any]
+NOBODY = "0" * 16  # the incarnation that no node has
 
 
 class EngineAway(TryAgainLater):

@@ -8,7 +8,7 @@ import ipaddress
 from cni_core.call import AttachmentKey
 from cni_ipam.blocks import Block
 from cni_ipam.cluster import LARGEST_BLOCK
-from cni_ipam.engine import EngineRefused, Entry, Fields
+from cni_ipam.engine import NOBODY, EngineRefused, Entry, Fields
 from cni_ipam.identity import Identity
 from cni_ipam.lease import Tenant
 from cni_ipam.ranges import to_address
@@ -81,6 +81,24 @@ def pin_fields(pool: str, version: int, number: int, me: Identity, tenant: Tenan
         "owner": tenant.owner or tenant.pod.label,
         "keep": tenant.keep_s,
     }
+
+
+def aside_fields(pool: str, version: int, number: int, mac: str, since: str) -> Fields:
+    """Return the fields of a pin that is no node's: somebody on the wire answers for the address."""
+    return {
+        "pool": pool,
+        "address": str(to_address(version, number)),
+        "node": "-",
+        "incarnation": NOBODY,
+        "container": "",
+        "owner": f"{mac} on the wire",
+        "since": since,
+    }
+
+
+def is_aside(entry: Entry) -> bool:
+    """Return whether a pin sets its address aside: no node may lease it."""
+    return is_of(entry, NOBODY)
 
 
 def is_same(entry: Entry, fields: Fields) -> bool:

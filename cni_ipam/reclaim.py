@@ -9,7 +9,7 @@ and deleting it elects one.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from cni_ipam.engine import Entry
+from cni_ipam.engine import NOBODY, Entry
 
 GRACE_S = 600.0
 
@@ -36,6 +36,8 @@ def dead(
     found = {}
     for entry in objects:
         incarnation = str(entry.fields.get("incarnation"))
+        if incarnation == NOBODY:
+            continue  # an address that is set aside
         names = joined.get(incarnation, [])
         proofs = [_proof(name, authority) for name in names]
         if not names:

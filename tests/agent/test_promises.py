@@ -247,8 +247,8 @@ def test_a_lock_that_stays_held_stops_no_other_network(host: Host, agent: Runnin
         wait_until(lambda: len(told(agent)) > 0)
         assert [line["network"] for line in told(agent)] == ["other"]  # not by a process of its own
         assert (
-            len(waiting_threads(agent)) <= len(callers) + 6
-        )  # main, metrics, claims, routes, the lock, STATUS
+            len(waiting_threads(agent)) <= len(callers) + 7
+        )  # main, metrics, claims, routes, probes, the lock, STATUS
     assert [caller.wait(60) for caller in callers] == [0] * len(callers)
 
 

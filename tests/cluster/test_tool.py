@@ -116,6 +116,8 @@ def test_what_an_earlier_machine_of_this_name_left_is_freed(
     one.add("a")
     two.add("b")
     tool(two, "forget", "n1", "--yes")
+    shown = {row["node"] for row in json.loads(tool(two, "blocks", "--json"))}
+    assert shown == {"n1 (gone)", "n2.example"}
     prefix = one.conf["ipam"]["cluster"]["prefix"]
     again = Node(executable, tmp_path / "installed-again", etcd.conf(prefix=prefix), "n1")
     again.add("c")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from cni_ipam.engine import Entry
+from cni_ipam.engine import NOBODY, Entry
 from cni_ipam.reclaim import Proof, dead, due, observed
 
 BLOCK = Entry("block", "lan.1", {"node": "n1", "incarnation": "aaaa"}, "1")
@@ -38,6 +38,12 @@ CASES = [
 )
 def test_is_it_dead(nodes: list[Entry], authority: Mapping[str, str] | None, expected: object) -> None:
     assert bool(dead([BLOCK], nodes, authority)) is expected
+
+
+def test_an_address_that_is_set_aside_is_no_dead_node_s() -> None:
+    aside = Entry("pin", "lan.2", {"node": "-", "incarnation": NOBODY}, "1")
+
+    assert dead([aside], [], None) == {}
 
 
 def test_a_proof_needs_two_looks_and_a_grace() -> None:

@@ -32,7 +32,6 @@ _PRESSED_S = 5.0  # while other nodes may ask for a block
 _PATIENCE_S = 1.0  # after a failure, doubled with each
 _PINS_CONTACTS = 10
 _BURST_S = 0.02  # a burst of pods wakes the task once
-_ROUTE_S = 1.0
 _FULL = 0.9  # of the pool's blocks are held: then nodes may starve
 
 
@@ -283,14 +282,9 @@ class Claimer:
 
     @staticmethod
     def _give_back(store: BlockStore, claims: Claims, pool: _Pool, spare: Iterable[Block]) -> None:
-        for block in spare:
-            if time.monotonic() - pool.empty_since.get(block, 0.0) < _ROUTE_S:
-                continue  # a router needs a moment to forget its route, which went with its last pod
-            with claims.alone():
-                is_given = claims.give_back(block, store.is_empty)
-            if is_given:
-                pool.wanted -= {block.version}  # one for each time that it is asked
-                pool.figures = pool.figures._replace(given_back=pool.figures.given_back + 1)
+        for block in claims.give_back(spare, store.is_empty):
+            pool.wanted -= {block.version}  # one for each time that it is asked
+            pool.figures = pool.figures._replace(given_back=pool.figures.given_back + 1)
 
     def _uses(self, store: BlockStore, holdings: Holdings) -> list[Use]:
         with locked(f"{store.directory}/lock"):

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from cni_core import statefile
@@ -29,6 +29,7 @@ from cni_ipam.place import Place
 from cni_ipam.ranges import Interval, RangeSet, count
 
 _ALONE_S = 6.0  # for another call's claim; an ADD waits no longer for the engine either
+_ROUTE_S = 1.0  # for the routers to forget a route that was withdrawn
 _RACES_MOST = 64  # lost in a row: then the pool changes too fast, and the caller tries again
 
 
@@ -256,10 +257,27 @@ class Claims:
         """Remove a block of another node from the holdings."""
         self.change(lambda holdings: holdings.without_block(block))
 
-    def give_back(self, block: Block, is_empty: Callable[[Block], bool]) -> bool:
-        """Give a block back if no address of it is leased; False if one is."""
-        released = self.change(lambda holdings: _releasing(holdings, block, is_empty))
-        held = released.find(block)
+    def give_back(self, wanted: Iterable[Block], is_empty: Callable[[Block], bool]) -> Iterator[Block]:
+        """Give blocks back, and yield each; not those of which an address is leased.
+
+        The route to a block went with its last pod, which may have been this moment. So nobody here leases
+        from it any more, but other nodes may have it only when the routers have forgotten that route.
+        """
+        with self.alone():
+            begun = [block for block in wanted if self._begin_giving(block, is_empty)]
+        if begun:
+            time.sleep(_ROUTE_S)
+        for block in begun:
+            with self.alone():
+                if self._finish_giving(block):
+                    yield block
+
+    def _begin_giving(self, block: Block, is_empty: Callable[[Block], bool]) -> bool:
+        held = self.change(lambda holdings: _releasing(holdings, block, is_empty)).find(block)
+        return held is not None and held.state is State.RELEASING
+
+    def _finish_giving(self, block: Block) -> bool:
+        held = self.file.read().find(block)
         if held is None or held.state is not State.RELEASING:
             return False
         self._delete(held)

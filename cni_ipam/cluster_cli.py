@@ -195,11 +195,13 @@ def _drain(store: BlockStore) -> Iterator[str]:
     with claims.alone():
         membership.settle(claims)  # it may be the last time that this node looks
         claims.drain()
-        for held in store.holdings.read().blocks:
+        blocks = store.holdings.read().blocks
+        for held in blocks:
             if held.state is State.LOST and not store.used(held.block):
                 claims.forget(held.block)
-            elif held.state is not State.LOST and claims.give_back(held.block, store.is_empty):
-                yield f"{pool}: gave {held.block.prefix} back"
+    for block in claims.give_back([held.block for held in blocks], store.is_empty):
+        yield f"{pool}: gave {block.prefix} back"
+    with claims.alone():
         rest = store.holdings.read()
         if not rest.blocks and not rest.pins:
             membership.leave(claims, is_last=not _other_pools(store.place))

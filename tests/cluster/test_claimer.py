@@ -1,6 +1,8 @@
 """The task of the agent that looks after blocks: what it asks an engine, and how often."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from cni_agent.cluster_metrics import ClusterMetrics
 from tests.cluster.etcds import Etcds
 from tests.cluster.nodes import Node
 from tests.cluster.proxy import Proxy, slowed
+from tests.lab.waiting import wait_until
 
 POOLS = ("lan", "storage", "voice")
 
@@ -32,8 +35,8 @@ def node(own_etcd: Etcds, proxy: Proxy, executable: Path, tmp_path: Path) -> Nod
     return Node(executable, tmp_path, own_etcd.conf(endpoints=(proxy.url,)), "n1", blockSize=4)
 
 
-def claimer(node: Node, contact_s: float = 0) -> Claimer:
-    return Claimer(lambda _text: None, str(node.data_dir), contact_s=contact_s)
+def claimer(node: Node, contact_s: float = 0, empty_s: float = 300) -> Claimer:
+    return Claimer(lambda _text: None, str(node.data_dir), contact_s=contact_s, empty_s=empty_s)
 
 
 def asked(proxy: Proxy, task: Claimer) -> int:
@@ -121,3 +124,44 @@ def test_a_want_is_withdrawn_once_there_is_room(
             task.look_after()
 
     assert own_etcd.keys("/cni-vlan/v1/want/") == []
+
+
+# Routers forget a route that is withdrawn with the last pod of a block in some hundredths of a second.
+
+
+def drained(node: Node, _task: Claimer) -> None:
+    done = node.tool("drain", "--data-dir", str(node.data_dir))
+    assert "gave" in done.stdout, done
+
+
+def looked_after(_node: Node, task: Claimer) -> None:
+    task.look_after()
+
+
+@pytest.mark.parametrize("give_back", [drained, looked_after])
+def test_a_block_is_given_back_a_second_after_its_last_pod(
+    own_etcd: Etcds, node: Node, give_back: Callable[[Node, Claimer], None]
+) -> None:
+    for pod in "abcd":
+        node.add(pod)
+    task = claimer(node, empty_s=1)
+    for _look in range(2):
+        task.look_after()
+    assert len(node.blocks()) == 2
+    for pod in "abcd":
+        node.delete(pod)
+    task.look_after()
+    time.sleep(1)  # the blocks have been empty for long enough, as far as the task knows
+    for pod in "efghi":
+        node.add(pod)
+    for pod in "efghi":
+        node.delete(pod)
+    left = time.monotonic()
+    key = "/cni-vlan/v1/block/"
+    with ThreadPoolExecutor() as pool:
+        giving = pool.submit(give_back, node, task)
+        wait_until(lambda: len(own_etcd.keys(key)) < 2, 10)
+        waited = time.monotonic() - left
+        giving.result()
+
+    assert waited >= 1

@@ -195,13 +195,14 @@ class Claimer:
         None if it does not answer, or this node has just joined.
         """
         try:
+            name = group[0].claims.me().node
             nodes = group[0].claims.engine.list("node")
         except CniError as error:
             for member in group:
                 self._failed(member, error)
             return None
         settled = [member for member in group if self._guarded(member, lambda m: self._agree(m, nodes))]
-        is_listed = any(entry.name == group[0].claims.me().node for entry in nodes.entries)
+        is_listed = any(entry.name == name for entry in nodes.entries)
         return nodes if settled and is_listed else None
 
     def _agree(self, member: _Member, nodes: Snapshot) -> None:
@@ -241,10 +242,10 @@ class Claimer:
         member = group[0]
         if all(m.pool.used == m.pool.published for m in group):
             return
-        own = next(entry for entry in nodes.entries if entry.name == member.claims.me().node)
         used = {name: count for m in group for name, count in m.pool.used.items()}
 
         def publish(_member: _Member) -> None:
+            own = next(entry for entry in nodes.entries if entry.name == member.claims.me().node)
             if membership.publish(member.claims.engine, own, used, {m.name for m in group}):
                 for each in group:
                     each.pool.published = each.pool.used

@@ -81,12 +81,12 @@ def serve_command(  # noqa: PLR0913 - an option each
     _allow_descriptors()
     sysctl.use_root(proc_sys)
     loaders = preloaded()
-    if node:
-        identity(DATA_DIR, node)
     stopping = _on_signals()
     activated = systemd.activated_socket()
     listener = Listener(activated) if activated else listen(path)
     log, metrics = Log(sys.stderr.fileno()), Metrics()
+    if node:
+        _name_this_node(node, log)
     claimer = Claimer(log.complain, contact_s=contact, grace_s=grace)
     metrics.registry.register(ClusterMetrics(claimer))
     subscribers = (metrics.observe, log.write) if logs_verbs else (metrics.observe,)
@@ -102,6 +102,14 @@ def serve_command(  # noqa: PLR0913 - an option each
         systemd.notify("READY=1")
         server.serve(stopping)
         systemd.notify("STOPPING=1")
+
+
+def _name_this_node(name: str, log: Log) -> None:
+    """Record the name for the plugins; pods that share no pool need none."""
+    try:
+        identity(DATA_DIR, name)
+    except CniError as error:
+        log.complain(f"{error.msg}; {error.details}")
 
 
 @tool.command("health")

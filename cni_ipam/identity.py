@@ -84,11 +84,23 @@ def _drawn(known: Identity | None, name: str, machine: str) -> Identity:
 
 
 def _read(path: str, data_dir: str) -> Identity | None:
-    document = statefile.read_json(path) or {}
+    """Return the identity in a file; None if it is absent or a copy, raises IoFailure if it is damaged.
+
+    A damaged one is left as it is: a node that drew another would have none of its blocks.
+    """
+    document = statefile.read_json(path)
+    if document is None and not os.path.lexists(path):
+        return None
+    document = document or {}
     fields = [document.get(name, "") for name in Identity._fields]
     texts = [field for field in fields if isinstance(field, str)]
-    is_whole = len(texts) == len(fields) and texts[1]
-    return Identity(*texts) if is_whole and not is_copy(document, data_dir) else None
+    if len(texts) < len(fields) or not texts[1]:
+        raise IoFailure(
+            f"read {path}: this node's identity in it is damaged",
+            "restore the file; or remove it: then this node is another one, and cni-ipam forget has to free"
+            " what it held",
+        )
+    return None if is_copy(document, data_dir) else Identity(*texts)
 
 
 def _fingerprint() -> str:

@@ -53,7 +53,9 @@ def publish(engine: Engine, node: Entry, used: Mapping[str, int], pools: Collect
 
 def confirm(claims: Claims) -> bool:
     """Agree with the engine unless that was done in this boot; return whether it was necessary."""
-    if claims.file.read().confirmed == boot_id() and not claims.is_unsure():
+    known = claims.file.read()
+    is_own = known.incarnation == claims.me().incarnation
+    if known.confirmed == boot_id() and is_own and not claims.is_unsure():
         return False
     settle(claims)
     return True
@@ -205,7 +207,8 @@ def _taken(me: Identity, entry: Entry) -> EngineRefused:
     if is_here:
         return EngineRefused(
             f"join the cluster as node {me.node}: this machine has joined with another dataDir",
-            f"the networks of a node that share pools have one dataDir; not {me.directory} beside another",
+            f"the networks of a node that share pools have one dataDir; not {me.directory} beside another;"
+            f" if the file .node in it was lost: cni-ipam forget {me.node}",
         )
     return EngineRefused(
         f"join the cluster as node {me.node}: another machine has this name",

@@ -154,6 +154,20 @@ def health(agent: RunningAgent) -> tuple[int, str]:
     return response.status, text
 
 
+def test_an_agent_whose_node_s_identity_is_damaged_serves(host: Host, one_shot: Path) -> None:
+    """Pods of networks that share no pool need none."""
+    host.run("sh", "-c", "mkdir -p /var/lib/cni/cni-ipam && : >/var/lib/cni/cni-ipam/.node")
+    agent = RunningAgent(host, one_shot / "cni-agent", options=("--node", "n1"))
+    try:
+        (pod,) = host.pods("a")
+        host.uplink()
+        pod.attach(network("lan", "eth0", "10.0.0.0/24"))
+        assert agent.process.poll() is None
+        assert "/var/lib/cni/cni-ipam/.node" in agent.log.read_text()
+    finally:
+        agent.stop()
+
+
 def test_an_agent_that_nobody_can_reach_is_not_healthy(agent: RunningAgent) -> None:
     before = health(agent)
     agent.socket.unlink()

@@ -5,7 +5,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from typing_extensions import override
@@ -23,6 +23,7 @@ class Proxy(ThreadingHTTPServer):
         self.behind = behind
         self.delay_s = delay_s
         self.asked: list[str] = []
+        self.on_request: Callable[[str, bytes], None] | None = None  # before it is passed on
         self.sent: list[int] = []  # bytes of each answer
 
     @property
@@ -43,6 +44,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         proxy.asked.append(self.path)
         time.sleep(proxy.delay_s)
+        if proxy.on_request:
+            proxy.on_request(self.path, body)
         try:
             with urllib.request.urlopen(urllib.request.Request(proxy.behind + self.path, body)) as answer:  # noqa: S310 - ours
                 status, text = answer.status, answer.read()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cni_core.errors import IoFailure
 from cni_ipam import identity
-from cni_ipam.identity import Identity
 
 
 @pytest.fixture
@@ -83,8 +83,10 @@ def test_a_container_that_shows_no_machine_id_is_the_same_node(machine: Path, tm
         assert identity.identity(str(tmp_path)) == first
 
 
-def test_a_damaged_file_is_drawn_anew(tmp_path: Path) -> None:
+def test_a_damaged_file_is_left_as_it_is(tmp_path: Path) -> None:
+    """A node that drew another identity would claim blocks beside those that are its own."""
     (tmp_path / ".node").write_text('{"node": 1}')
 
-    assert isinstance(identity.identity(str(tmp_path)), Identity)
-    assert json.loads((tmp_path / ".node").read_text())["version"] == 1
+    with pytest.raises(IoFailure, match=r"\.node: this node's identity in it is damaged"):
+        identity.identity(str(tmp_path))
+    assert (tmp_path / ".node").read_text() == '{"node": 1}'

@@ -26,6 +26,7 @@ from cni_ipam.holdings import HeldBlock, Holdings, HoldingsFile, State
 from cni_ipam.identity import Identity, identity
 from cni_ipam.lease import timestamp
 from cni_ipam.place import Place
+from cni_ipam.poolfile import PoolFile
 from cni_ipam.ranges import Interval, RangeSet, count
 
 _ALONE_S = 6.0  # for another call's claim; an ADD waits no longer for the engine either
@@ -160,7 +161,8 @@ class Claims:
         if entry is None:
             nodes = self.engine.list("node")
             wanted = self.cluster.block_size or blocks.auto_size(addresses, len(nodes.entries))
-            fields = objects.pool_fields(self.place.pool, wanted, nodes.cluster)
+            subnets = PoolFile(self.place).subnets()
+            fields = objects.pool_fields(self.place.pool, wanted, nodes.cluster, subnets)
             entry = self.engine.create("pool", self.place.pool, fields)
             entry = entry or self.engine.read("pool", self.place.pool)
         if entry is None:

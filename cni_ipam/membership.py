@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from cni_core.boot import boot_id
 from cni_core.call import AttachmentKey
@@ -16,6 +16,9 @@ from cni_ipam.engine import Engine, EngineRefused, Entry, Fields, Kind, Snapshot
 from cni_ipam.holdings import HeldPin, Holdings
 from cni_ipam.identity import Identity
 from cni_ipam.lease import Tenant, timestamp
+from cni_ipam.overlaps import overlaps
+from cni_ipam.poolfile import PoolFile
+from cni_ipam.ranges import Network
 
 _TRIES = 16  # other processes of this node change its object too
 _RESTORED_S = 90.0  # for every node to claim its blocks again: three questions of an idle one
@@ -165,14 +168,28 @@ def _own_renewed(claims: Claims, kind: Kind, me: Identity, *, anew: bool) -> Sna
 def _pool(claims: Claims, before: Holdings, engine: str) -> Entry | None:
     """Return the pool's object, None if nobody has decided on a size; a lost one is made again."""
     pool, wanted = claims.place.pool, claims.cluster.block_size
-    entry = claims.engine.read("pool", pool)
+    known = claims.engine.list("pool").entries
+    for text in overlaps(claims.engine, claims.place, known):
+        claims.warn(text)
+    entry = next((each for each in known if each.name == pool), None)
+    subnets = PoolFile(claims.place).subnets()
     if entry is None and before.size:
-        fields = objects.pool_fields(pool, before.size, engine)
+        fields = objects.pool_fields(pool, before.size, engine, subnets)
         entry = claims.engine.create("pool", pool, fields) or claims.engine.read("pool", pool)
+    if entry is not None:
+        _name_subnets(claims, entry, subnets)
     if entry is not None and wanted not in {AUTO, objects.block_size(entry)}:
         size = objects.block_size(entry)
         claims.warn(f"pool {pool}: its blocks have {size} addresses, and are never cut again")
     return entry
+
+
+def _name_subnets(claims: Claims, pool: Entry, subnets: Sequence[Network]) -> None:
+    """Have the pool's object name all of its subnets, so that other pools are told of an overlap."""
+    named = set(objects.subnets_of(pool))
+    if not named.issuperset(subnets):
+        texts = [str(each) for each in (*named, *subnets)]
+        claims.engine.replace(pool, {**pool.fields, "subnets": sorted(set(texts))})
 
 
 def _register(claims: Claims, me: Identity) -> bool:

@@ -3,7 +3,9 @@
 People and other releases write into an engine too: a damaged object is as good as none, and stops nobody.
 """
 
+import contextlib
 import ipaddress
+from collections.abc import Iterable
 
 from cni_core.call import AttachmentKey
 from cni_ipam.blocks import Block
@@ -11,7 +13,7 @@ from cni_ipam.cluster import LARGEST_BLOCK
 from cni_ipam.engine import NOBODY, EngineRefused, Entry, Fields
 from cni_ipam.identity import Identity
 from cni_ipam.lease import Tenant
-from cni_ipam.ranges import to_address
+from cni_ipam.ranges import Network, to_address
 
 
 def is_of(entry: Entry, incarnation: str) -> bool:
@@ -40,9 +42,19 @@ def block_fields(pool: str, block: Block, me: Identity, since: str) -> Fields:
     }
 
 
-def pool_fields(pool: str, size: int, engine: str) -> Fields:
+def pool_fields(pool: str, size: int, engine: str, subnets: Iterable[Network]) -> Fields:
     """Return the fields of a pool; `engine` is the id of the engine in which its blocks are known."""
-    return {"pool": pool, "blockSize": size, "engine": engine}
+    return {"pool": pool, "blockSize": size, "engine": engine, "subnets": [str(each) for each in subnets]}
+
+
+def subnets_of(pool: Entry) -> list[Network]:
+    """Return the subnets of a pool, as far as its object names them."""
+    listed = pool.fields.get("subnets")
+    found = []
+    for text in listed if isinstance(listed, list) else ():
+        with contextlib.suppress(ValueError):
+            found.append(ipaddress.ip_network(str(text)))
+    return found
 
 
 def is_of_another_engine(pool: Entry, engine: str) -> bool:

@@ -8,6 +8,7 @@ from cni_core.boot import boot_id
 from cni_core.errors import CniError
 from cni_ipam.block_store import BlockStore
 from cni_ipam.holdings import HoldingsFile, State
+from cni_ipam.overlaps import overlaps
 from cni_ipam.place import Place
 from cni_ipam.poolfile import pools
 
@@ -38,7 +39,9 @@ def _of_engine(store: BlockStore) -> Iterator[Fault]:
     pool = store.place.pool
     try:
         with waiting.briefly(_ENGINE_S):
-            store.claims().engine.read("pool", pool)
+            engine = store.claims().engine
+            for text in overlaps(engine, store.place, engine.list("pool").entries):
+                yield Fault(pool, text, "an address may be in use twice; see docs/cluster.md")
     except CniError as error:
         advice = "pods go on while this node's blocks have room; see docs/cluster.md"
         yield Fault(pool, ": ".join(filter(None, [error.msg, error.details])), advice)

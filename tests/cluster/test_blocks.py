@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cni_ipam.sharing import faults
 from tests.cluster.etcds import Etcds
 from tests.cluster.nodes import Node
 from tests.cluster.proxy import slowed
@@ -373,3 +374,45 @@ def test_a_burst_of_pods_with_blocks_of_one_address(etcd: Etcds, executable: Pat
 
     assert {reply.status for reply in found} == {0}, found
     assert len({address for reply in found for address in reply.addresses}) == 40
+
+
+# Two pools of one cluster.
+
+
+def in_pool(node: Node, pool: str) -> Node:
+    """A network of a node that leases from another pool than the others."""
+    node.conf["name"] = pool
+    return node
+
+
+def test_a_pool_that_overlaps_one_of_another_node_is_warned_of(node: Make) -> None:
+    one = in_pool(node("n1", "10.0.0.0/24"), "a")
+    two, three = in_pool(node("n2", "10.0.0.0/25"), "b"), in_pool(node("n3", "10.0.1.0/24"), "c")
+    assert "overlaps" not in one.call("ADD", "x").stderr
+
+    first, later, other = two.call("ADD", "x"), two.call("ADD", "y"), three.call("ADD", "x")
+
+    words = "subnet 10.0.0.0/25 of pool b overlaps 10.0.0.0/24 of pool a in the cluster: give both networks"
+    assert words in first.stderr
+    assert "overlaps" not in later.stderr + other.stderr
+    assert "subnet 10.0.0.0/24 of pool a overlaps 10.0.0.0/25 of pool b" in faults_of(one)
+    one.delete("x")
+    assert one.tool("drain", "--data-dir", str(one.data_dir)).returncode == 0
+    assert faults_of(two) == ""  # nobody leases from it any more
+
+
+def faults_of(node: Node) -> str:
+    """What `cni-vlan doctor` says of the shared pools of a node."""
+    return "; ".join(fault.text for fault in faults(str(node.data_dir)))
+
+
+def test_a_pool_that_an_earlier_release_has_made_is_given_its_subnets(etcd: Etcds, node: Make) -> None:
+    one, two = in_pool(node("n1", "10.0.0.0/24"), "a"), in_pool(node("n2", "10.0.0.0/25"), "b")
+    one.add("x")
+    prefix = one.conf["ipam"]["cluster"]["prefix"]
+    etcd.put(f"{prefix}/v1/pool/a/a", json.dumps({"pool": "a", "blockSize": 16}))
+    path = one.data_dir / "a" / "holdings"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "confirmed": "an earlier boot"}))
+    one.add("y")
+
+    assert "overlaps 10.0.0.0/24 of pool a" in two.call("ADD", "x").stderr

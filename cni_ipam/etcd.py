@@ -28,6 +28,8 @@ _AWAY_WORDS = ("no leader", "leader changed", "not a primary lessor", "too many 
 # The token has ended, or is of before a change of users, or users were introduced only now.
 _STALE_WORDS = ("invalid auth token", "revision of auth store is old", "user name is empty")
 
+_TOKENS_MOST = 4  # for one request: while users change, etcd gives tokens that are stale at once
+
 
 class _Done(NamedTuple):
     """The outcome of a transaction: whether it was carried out, at which revision, else what it found."""
@@ -164,20 +166,25 @@ class Etcd(Engine):
         """Return the answer of etcd, and whether an earlier try may have been carried out."""
         answer = self._send(path, request)
         is_repeated = answer.is_repeated
-        if self._conf.user and _is_stale(answer):
-            self._token = None
+        for _try in range(_TOKENS_MOST if self._conf.user else 0):
+            if not _is_stale(answer):
+                break
             answer = self._send(path, request)
             is_repeated = is_repeated or answer.is_repeated
         return self._checked(answer, what), is_repeated
 
     def _send(self, path: str, request: Mapping[str, Any]) -> Answer:
         # Threads that meet here log in side by side: a lock would be held while one of them steps aside.
-        if self._conf.user and self._token is None:
-            self._token = self._log_in()
+        token = self._token
+        if self._conf.user and token is None:
+            token = self._token = self._log_in()
         headers = {"Content-Type": "application/json"}
-        if self._token:
-            headers["Authorization"] = self._token
-        return self._http.request(Request("POST", f"/v3/{path}", json.dumps(request).encode(), headers))
+        if token:
+            headers["Authorization"] = token
+        answer = self._http.request(Request("POST", f"/v3/{path}", json.dumps(request).encode(), headers))
+        if self._token == token and _is_stale(answer):  # else another thread has a fresh one already
+            self._token = None
+        return answer
 
     def _log_in(self) -> str:
         """Return a token, "" if this etcd has no users yet."""

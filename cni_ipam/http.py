@@ -157,12 +157,19 @@ class Http:
         conf = self._conf
         files = tuple(_signature(path) for path in (conf.ca_file, conf.cert_file, conf.key_file))
         with self._guard:
+            known = self._pools.get(endpoint)
+            if known is not None and files == self._files:
+                return known
+            try:
+                made = _connections(endpoint, conf)
+            except EngineRefused:
+                if known is None:
+                    raise
+                return known  # certificate and key are two files: one of them may be about to be replaced
             if files != self._files:
                 self._pools, self._files = {}, files
-            pool = self._pools.get(endpoint)
-            if pool is None:
-                pool = self._pools[endpoint] = _connections(endpoint, conf)
-            return pool
+            self._pools[endpoint] = made
+            return made
 
 
 def _is_address(host: str) -> bool:

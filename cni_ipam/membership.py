@@ -110,6 +110,10 @@ def settle(claims: Claims) -> Holdings:
     for text in found.warnings:
         claims.warn(f"pool {claims.place.pool}: {text}")
     pool = _pool(claims, before, snapshot.cluster)
+    if (
+        pool is not None and found.is_restored and not snapshot.cluster
+    ):  # the nodes that join now cannot see it
+        claims.engine.replace(pool, objects.restored_fields(pool))
     is_news = pool is not None and not before.engine and objects.is_of_another_engine(pool, snapshot.cluster)
     earlier = before.claim_after if before.is_of_this_boot else 0.0
     foreign = tuple(sorted(agreement.foreign(pins, me.incarnation, found.usable)))

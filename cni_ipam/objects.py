@@ -57,6 +57,11 @@ def subnets_of(pool: Entry) -> list[Network]:
     return found
 
 
+def restored_fields(pool: Entry) -> Fields:
+    """Return the fields of a pool whose engine was restored, and has no id that tells so."""
+    return {**pool.fields, "engine": "restored"}
+
+
 def is_of_another_engine(pool: Entry, engine: str) -> bool:
     """Return whether an engine was restored since the pool was written, and nobody has claimed since."""
     return str(pool.fields.get("engine") or engine) != engine

@@ -9,12 +9,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from cni_agent.claimer import Claimer
 from cni_ipam import kubernetes
 from cni_ipam.cluster import EngineConf
 from cni_ipam.engine import EngineAway, EngineRefused
 from cni_ipam.kubernetes import Kubernetes
 from tests.cluster.apiserver import AGENT, STRANGER, ApiServer
 from tests.cluster.certificates import Certificates
+from tests.cluster.nodes import POOL, Node
 from tests.cluster.test_engine import INCARNATION, block, made, name
 
 _INSTALL = "kubectl apply -k manifests/kubernetes/overlays/cluster"
@@ -411,3 +413,38 @@ def test_an_api_server_without_its_etcd_is_away(api: ApiServer) -> None:
     api.await_types()
 
     engine.list("block")
+
+
+# A backup.
+
+
+def test_a_node_that_joins_once_a_restored_backup_was_noticed_waits(executable: Path, tmp_path: Path) -> None:
+    """The API has no id that differs after a restore: the first node that notices tells those that join."""
+    (tmp_path / "api").mkdir()
+    with ApiServer(tmp_path / "api") as api:
+        api.install_types()
+        one, two, three, four = (Node(executable, tmp_path, api.conf(), f"n{n}") for n in range(1, 5))
+        one.add("a")
+        snapshot = api.etcd.snapshot()
+        two.add("x")
+        for number in range(200):
+            api.etcd.put("/others", str(number))  # the cluster lives on for a while
+        agents = {node: Claimer(print, str(node.data_dir), contact_s=0) for node in (one, two)}
+        agents[one].look_after()
+        api.kill()
+        api.etcd.restore(snapshot)
+        api.start()
+        agents[one].look_after()
+
+        refused = three.call("ADD", "z")
+        assert refused.code == 11
+        assert "the store was restored from a backup" in refused.document["msg"]
+        agents[two].look_after()
+
+        path = three.data_dir / POOL / "holdings"
+        path.write_text(json.dumps({**three.holdings(), "claimAfter": 1e-9}))  # the time is over
+        three.add("z")
+        four.add("z")
+        nodes = (one, two, three, four)
+        held = [block for node in nodes for block in (*node.blocks(), *node.blocks("draining"))]
+        assert len(held) == len(set(held)) == 4

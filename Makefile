@@ -1,5 +1,5 @@
 # Each target prepares what it needs. `make demo` and `make test` work on a fresh Debian machine, as root.
-.PHONY: this-release other-releases demo cluster simulation fuzz crash crash-points chaos test lint unit store agent conformance kernel power nodes runtimes kubernetes without-kubernetes lab fresh newer image build bench bench-quick lock clean
+.PHONY: this-release other-releases demo cluster simulation fuzz crash crash-points chaos test lint unit store agent conformance kernel power nodes runtimes kubernetes without-kubernetes lab fresh newer newer-etcd image build bench bench-quick lock clean
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 SHELL := /bin/bash
@@ -67,7 +67,12 @@ newer:
 ifneq ($(NEWER),)
 	@echo "== runtimes and FRR of Debian $(NEWER)"
 	@$(MAKE) --no-print-directory LAB_SUITE=$(NEWER) ARGS="$(or $(ARGS),tests/kernel/test_frr.py tests/e2e/runtimes)" runtimes
+	@$(if $(ARGS),,$(MAKE) --no-print-directory newer-etcd)
 endif
+
+newer-etcd: $(STAMP)
+	@echo "== etcd of Debian $(NEWER)"
+	PATH="$$($(PY) -m tests.cluster.releases $(NEWER)):$$PATH" KUBERNETES= $(PY) -m pytest -q tests/cluster/test_engine.py tests/cluster/test_etcd.py tests/cluster/test_restored.py
 
 dist/launched: dist/launcher
 	@mkdir -p $@

@@ -19,7 +19,7 @@ class Relay:
         self._listening = _listen_in(holder, port)
         self._open: list[tuple[socket.socket, socket.socket, threading.Thread]] = []
         self._guard = threading.Lock()
-        self.is_cut = False
+        self._is_cut = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -34,7 +34,7 @@ class Relay:
 
     def cut(self) -> None:
         """End every connection, and take no more: the other side sees them close."""
-        self.is_cut = True
+        self._is_cut.set()
         with self._guard:
             for source, target, thread in self._open:
                 for each in (source, target):
@@ -46,13 +46,13 @@ class Relay:
             self._open.clear()
 
     def mend(self) -> None:
-        self.is_cut = False
+        self._is_cut.clear()
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near = self._listening.accept()[0]
-                if self.is_cut:
+                if self._is_cut.is_set():
                     near.close()
                     continue
                 try:
@@ -61,6 +61,10 @@ class Relay:
                     near.close()
                     continue
                 with self._guard:
+                    if self._is_cut.is_set():  # meanwhile
+                        near.close()
+                        far.close()
+                        continue
                     for source, target in ((near, far), (far, near)):
                         thread = threading.Thread(target=_carry, args=(source, target), daemon=True)
                         thread.start()

@@ -305,7 +305,7 @@ def _closed_words(endpoint: str) -> str:
     """Return the possible meaning of an end of the connection; etcd refuses certificates in this way."""
     if endpoint.startswith("http://"):
         return "it closes the connection: an https:// endpoint?"
-    return "it closes the connection: does it speak TLS, and trust ipam.cluster.certFile?"
+    return "it closes the connection: does it speak TLS? does it want another ipam.cluster.certFile, or one?"
 
 
 def _words(error: BaseException | None) -> str:

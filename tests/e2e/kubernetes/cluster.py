@@ -107,7 +107,7 @@ class Cluster:
 
     def is_ready(self, node: Node) -> bool:
         """Whether a node is."""
-        assert node.machine.process.poll() is None, node.machine.log.read_text()[-4000:]
+        node.machine.assert_runs()
         query = '{.status.conditions[?(@.type=="Ready")].status}'
         return (
             self.plane.kubectl("get", "node", node.place.name, "-o", f"jsonpath={query}", check=False)

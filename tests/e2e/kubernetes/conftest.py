@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,8 @@ import pytest
 from tests.e2e.kubernetes import machine
 from tests.e2e.kubernetes.cluster import PRIMARY, Cluster, Node
 from tests.e2e.kubernetes.control_plane import ControlPlane
-from tests.e2e.kubernetes.machine import System
-from tests.e2e.kubernetes.topology import ROUTER, Place, connect, put_router
+from tests.e2e.kubernetes.machine import Machine, System
+from tests.e2e.kubernetes.topology import ROUTER, Place, put_router
 
 ROOT = Path(__file__).parents[3]
 
@@ -34,16 +34,13 @@ def _overlay(directory: Path) -> Path:
     return overlay
 
 
-@contextmanager
-def _started(plane: ControlPlane, system: System, scratch: Path, place: Place) -> Iterator[Node]:
-    """Start a node, which waits until it is connected."""
+def _node(plane: ControlPlane, system: System, scratch: Path, place: Place) -> Node:
+    """Return a node that is about to start."""
     kubeconfig = scratch / "node.kubeconfig"
     plane.kubeconfig(f"https://{ROUTER}:{plane.port}", kubeconfig)
     settings = {"number": place.number, "kubeconfig": json.loads(kubeconfig.read_text())}
     worker = ["tests.e2e.kubernetes.worker", json.dumps(settings)]
-    with machine.started(place, system, scratch / f"{place.name}.log", worker) as running:
-        connect(place, running.init)
-        yield Node(place, running)
+    return Node(place, Machine(place, system, scratch / f"{place.name}.log", worker))
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +49,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     put_router()
     with ExitStack() as stack:
         system = stack.enter_context(machine.system(scratch))
-        plane = ControlPlane(scratch)
-        places = (Place(1), Place(2))
-        nodes = tuple(stack.enter_context(_started(plane, system, scratch, place)) for place in places)
-        stack.enter_context(plane)
+        plane = stack.enter_context(ControlPlane(scratch))
+        nodes = tuple(_node(plane, system, scratch, place) for place in (Place(1), Place(2)))
+        for node in nodes:
+            stack.callback(node.machine.end)
+            node.machine.start()
         plane.kubectl("apply", "--kustomize", str(_overlay(scratch / "manifests")))
         yield Cluster(plane, nodes)

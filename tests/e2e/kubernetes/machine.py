@@ -2,12 +2,12 @@
 
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.e2e.kubernetes import cgroups, programs
-from tests.e2e.kubernetes.topology import Place
+from tests.e2e.kubernetes.topology import Place, connect
 from tests.lab import image
 from tests.lab.waiting import wait_until
 
@@ -18,68 +18,73 @@ _ISOLATED = "unshare --mount --uts --ipc --net --cgroup --pid --fork --kill-chil
 
 
 class System(NamedTuple):
-    """What all nodes read: the files of a Debian, and the programs of Kubernetes."""
+    """What the nodes read, and the directory of the disks that they write."""
 
     debian: Path
     programs: Path
+    disks: Path
 
 
 @contextmanager
 def system(scratch: Path) -> Iterator[System]:
-    """Give what nodes read; the image of a lab node is not changed."""
-    debian, programs_directory = scratch / "debian", scratch / "programs"
-    programs.write(programs_directory)
-    debian.mkdir()
-    subprocess.run(["mount", "-o", "loop,ro", image.build().root, debian], check=True)
+    """Give what nodes need; the image of a lab node is not changed."""
+    found = System(*(scratch / name for name in System._fields))
+    programs.write(found.programs)
+    found.debian.mkdir()
+    found.disks.mkdir()
+    subprocess.run(["mount", "-o", "loop,ro", image.build().root, found.debian], check=True)
+    # An overlay can lie on it, which it cannot on the machine's files if they are an overlay too.
+    subprocess.run(["mount", "-t", "tmpfs", "disks", found.disks], check=True)
     try:
-        yield System(debian, programs_directory)
+        yield found
     finally:
-        subprocess.run(["umount", "--lazy", debian], check=True)
+        subprocess.run(["umount", "--lazy", found.debian, found.disks], check=True)
 
 
-class Machine(NamedTuple):
-    """A node that runs."""
+class Machine:
+    """A node: what it runs on, from a start to an end, and again."""
 
-    process: subprocess.Popen[bytes]
-    log: Path
+    def __init__(self, place: Place, system: System, log: Path, worker: Sequence[str]) -> None:
+        disk = system.disks / place.name
+        reads = [str(system.programs), str(ROOT)]
+        self._command = [*_ISOLATED, str(_INIT), place.name, str(system.debian), str(disk), *reads]
+        self._command += ["python3", "-m", *worker]
+        self._place, self._log = place, log
+        self._running = ExitStack()
+
+    def start(self) -> None:
+        """Start it, and put it on the trunk."""
+        groups = self._running.enter_context(cgroups.group())
+        join = ["sh", "-c", _JOIN, "sh", *map(str, groups), "--"]
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen([*join, *self._command], stdout=output, stderr=output)
+        self._running.callback(self._end)
+        for own in groups:  # one with a process that is not the node's could hand no controllers down
+            (own.parent / "cgroup.procs").write_text(f"{self._process.pid}\n", encoding="ascii")
+        connect(self._place, self._init)
+
+    def end(self) -> None:
+        """End all that runs on it at once, as a loss of power does."""
+        self._running.close()
+
+    def _end(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
     @property
-    def init(self) -> int:
+    def _init(self) -> int:
         """The process id of its first process."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         wait_until(children.read_text)
         return int(children.read_text())
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command on it, outside of every container."""
-        assert self.process.poll() is None, self.log.read_text()[-4000:]
-        enter = ["nsenter", f"--target={self.init}", "--all", "--root", "--wd"]
+        self.assert_runs()
+        enter = ["nsenter", f"--target={self._init}", "--all", "--root", "--wd"]
         return subprocess.run(
             [*enter, *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
 
-
-def _leave(groups: Sequence[Path], machine: Machine) -> None:
-    """Take out the process that waits for a node's first one, which cannot do it for one outside."""
-    assert machine.init
-    for own in groups:
-        (own.parent / "cgroup.procs").write_text(f"{machine.process.pid}\n")
-
-
-@contextmanager
-def started(place: Place, system: System, log: Path, worker: Sequence[str]) -> Iterator[Machine]:
-    """Start a node that does a Python module's work; end it with all that runs on it."""
-    command = [*_ISOLATED, str(_INIT), place.name, str(system.debian), str(system.programs), str(ROOT)]
-    with cgroups.group() as groups:
-        join = ["sh", "-c", _JOIN, "sh", *map(str, groups), "--"]
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [*join, *command, "python3", "-m", *worker], stdout=output, stderr=output
-            )
-        try:
-            machine = Machine(process, log)
-            _leave(groups, machine)
-            yield machine
-        finally:
-            process.kill()
-            process.wait()
+    def assert_runs(self) -> None:
+        assert self._process.poll() is None, self._log.read_text()[-4000:]

@@ -73,6 +73,39 @@ def test_the_agents_are_replaced_under_running_pods(cluster: Cluster) -> None:
     cluster.nothing_is_left()
 
 
+def test_a_node_loses_power_under_its_pods(cluster: Cluster) -> None:
+    """Its pods run again with addresses that nobody else has, and those of the boot before are free."""
+    plane, (one, two) = cluster.plane, cluster.nodes
+    plane.apply(deployment("lasting", 4, serving("lasting", readinessProbe=HTTP_GET)))
+    cluster.rolled_out("deployment/lasting")
+    boots = plane.get("node", two.place.name)["status"]["nodeInfo"]["bootID"]
+
+    two.machine.end()
+    two.machine.start()
+
+    until(lambda: plane.get("node", two.place.name)["status"]["nodeInfo"]["bootID"] != boots)
+    until(lambda: all(has_started_again(pod) for pod in cluster.pods("lasting") if is_on(two, pod)))
+    cluster.rolled_out("deployment/lasting")
+    pods = cluster.pods("lasting")
+    addresses = {pod["status"]["podIP"] for pod in pods}
+    assert len(addresses) == len(pods) == 4
+    until(lambda: cluster.leases() == sorted(f"{address}/24" for address in addresses))
+    for pod in pods:
+        asked = f"http://{pod['status']['podIP']}:8080/"
+        assert {node.run("curl", "-s", asked) for node in (one, two)} == {pod["metadata"]["name"]}
+    cluster.delete("deployment/lasting")
+    cluster.nothing_is_left()
+
+
+def is_on(node: Node, pod: Json) -> bool:
+    return str(pod["spec"]["nodeName"]) == node.place.name
+
+
+def has_started_again(pod: Json) -> bool:
+    (status,) = pod["status"]["containerStatuses"]
+    return bool(status["restartCount"] and status["ready"])
+
+
 def bridge(node: Node) -> Json:
     """Return a network of the reference plugin, with addresses of the node alone."""
     ipam = {"type": "host-local", "subnet": f"10.88.{node.place.number}.0/24"}

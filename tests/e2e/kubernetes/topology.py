@@ -61,6 +61,7 @@ def connect(place: Place, process: int) -> None:
     """Put a node, of which one process is known, on the trunk."""
     port = f"port{place.number}"
     inside = f"nsenter --target={process} --net"
+    subprocess.run(["ip", "link", "delete", port], capture_output=True, check=False)  # of an earlier start
     for command in (
         f"ip link add {port} type veth peer name eth0 netns {process}",
         f"ip link set {port} master trunk up",

@@ -71,6 +71,8 @@ def _keep_running() -> NoReturn:
 def install_others() -> None:
     """Put the reference plugins and Multus where those of cni-vlan will be."""
     plugins = Path("/opt/cni/bin")
+    if plugins.exists():
+        return  # this is not the first start
     plugins.mkdir(parents=True)
     for name in ("loopback", "portmap", "tuning", "bridge", "host-local"):
         run("cp", f"/usr/lib/cni/{name}", plugins)

@@ -31,6 +31,22 @@ def test_kubelet_and_the_runtime_are_killed_while_pods_start(cluster: Cluster) -
     cluster.nothing_is_left()
 
 
+def test_a_deployment_grows_and_goes(cluster: Cluster) -> None:
+    plane = cluster.plane
+    plane.apply(deployment("scaled", 3, serving("scaled", readinessProbe=HTTP_GET)))
+    cluster.rolled_out("deployment/scaled")
+
+    plane.kubectl("scale", "deployment/scaled", f"--replicas={TEN}")
+    cluster.rolled_out("deployment/scaled")
+
+    addresses = [pod["status"]["podIP"] for pod in cluster.pods("scaled")]
+    assert cluster.leases() == sorted(f"{address}/24" for address in addresses)
+    assert len(set(addresses)) == TEN
+    plane.kubectl("scale", "deployment/scaled", "--replicas=0")
+    cluster.nothing_is_left()
+    cluster.delete("deployment/scaled")
+
+
 def test_a_pod_of_a_stateful_set_comes_back_with_its_name_and_address(cluster: Cluster) -> None:
     plane = cluster.plane
     ordered = stateful_set("ordered", 2, serving("ordered", readinessProbe=HTTP_GET))

@@ -60,7 +60,8 @@ class Traced:
         last = max(at for at, line in enumerate(lines) if "sendto(" in line and OURS.search(line))
         thread = lines[last].split()[0]
         mine = [line for line in lines[:last] if line.startswith(f"{thread} ")]
-        first = max(at for at, line in enumerate(mine) if "recvmsg(" in line and OURS.search(line))
+        # What another thread's call divides is resumed in a line of its own.
+        first = max(at for at, line in enumerate(mine) if "recvmsg" in line and OURS.search(line))
         return mine[first + 1 :]
 
 

@@ -320,7 +320,7 @@ def test_without_a_descriptor_left_it_turns_away_and_recovers(host: Host, one_sh
     first.attach(CONF)
     for connection in silent:
         connection.close()
-    wait_until(lambda: len(os.listdir(f"/proc/{agent.process.pid}/task")) <= 6)  # two wait for the next call
+    wait_until(lambda: len(os.listdir(f"/proc/{agent.process.pid}/task")) <= 7)  # two wait for the next call
     second.attach(CONF)
 
     wait_until(lambda: [line["container"] for line in told(agent)][-1:] == ["p2"])

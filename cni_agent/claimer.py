@@ -261,7 +261,7 @@ class Claimer:
         uses = self._uses(store, holdings)
         pool.figures = pool.figures._replace(
             blocks=Counter(use.held.state.value for use in uses),
-            free=sum(use.held.block.size - use.used for use in uses if use.held.state is State.HELD),
+            free=sum(use.free for use in uses if use.held.state is State.HELD),
         )
         pool.used = {use.held.block.name(member.name): use.used for use in uses}
         demands = [Demand(*found) for found in PoolFile(store.place).leasable()]
@@ -289,7 +289,10 @@ class Claimer:
 
     def _uses(self, store: BlockStore, holdings: Holdings) -> list[Use]:
         with locked(f"{store.directory}/lock"):
-            return [Use(held, store.used(held.block)) for held in holdings.blocks]
+            return [
+                Use(held, store.used(held.block), sum(held.block.contains(*at) for at in holdings.foreign))
+                for held in holdings.blocks
+            ]
 
     def _empty(self, uses: list[Use], pool: _Pool) -> set[Block]:
         """Return the blocks that were empty at each look for long enough."""

@@ -2,16 +2,18 @@
 
 A host with an address of its own choice, or a pod of a node that was declared dead too early, would share
 it with the next pod. So the wire is asked ahead of time, and no ADD waits. An address that somebody answers
-for becomes a pin of no node: every node steps over it, until it has been silent for a while.
+for in two looks becomes a pin of no node: every node steps over it, until it has been silent for a while.
 """
 
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from cni_agent import strangers
 from cni_agent.reclaimer import layer2_parents
+from cni_agent.strangers import At
 from cni_core.boot import boot_id
-from cni_core.errors import CniError
+from cni_core.errors import CniError, LinkFailure
 from cni_core.lock import locked
 from cni_ipam import blocks, objects
 from cni_ipam.block_store import BlockStore
@@ -26,10 +28,20 @@ from cni_ipam.reclaim import GRACE_S
 from cni_net.probe import answering
 
 EVERY_S = 60.0
-_ROUNDS = 2
-_MOST = 256  # addresses of a pool at one look: nine probes in a second, which no switch takes for a scan
-_PROXY_LEAST = 4
-At = tuple[int, int]
+_ASKED_MOST = 16  # free addresses of a pool at one look: a switch that limits ARP may close the port for more
+_NEW_MOST = 4  # set aside at one look, so that a fault of the wire cannot empty a pool at once
+_GAP = 3  # so many intervals without a look, and nothing is known of the time between
+
+
+class _Seen:
+    """What the looks at a pool have shown so far."""
+
+    def __init__(self) -> None:
+        self.looked = 0.0
+        self.since: dict[At, float] = {}  # of the silence of an address that is set aside
+        self.suspected: dict[At, str] = {}
+        self.last: At | None = None
+        self.said: set[str] = set()
 
 
 class Prober:
@@ -45,9 +57,9 @@ class Prober:
         self._complain = complain
         self._data_dir = data_dir
         self._every_s = every_s
-        self._silent_s = silent_s
+        self._silent_s = max(silent_s, 2 * every_s)
         self._stopping = threading.Event()
-        self._heard: dict[tuple[str, At], float] = {}
+        self._seen: dict[str, _Seen] = {}
 
     def stop(self) -> None:
         """End the task after its current step."""
@@ -73,24 +85,60 @@ class Prober:
             if cluster is not None and links:
                 self._probe(BlockStore(place, cluster, self._complain), links)
         except CniError as error:
-            self._complain(f"pool {name}: addresses on the wire: {error.msg}")
+            self._complain(f"probe the addresses of pool {name}: {error.msg}")
+        except Exception as error:  # noqa: BLE001 - whatever it is: the other pools need the task
+            self._complain(f"probe the addresses of pool {name}: {type(error).__name__}: {error}")
 
     def _probe(self, store: BlockStore, links: Sequence[str]) -> None:
         claims, pool = store.claims(), store.place.pool
-        aside = _set_aside(claims)
-        asked = [*aside, *sorted(free(store))][:_MOST]
+        seen = self._seen.setdefault(pool, _Seen())
+        aside, is_free = _set_aside(claims), free(store)
+        following = strangers.next_ones(is_free, seen.last, _ASKED_MOST)
+        seen.last = following[-1] if following else None
+        asked = list(dict.fromkeys([*aside, *(at for at in seen.suspected if at in is_free), *following]))
+        heard, is_whole = self._answers(seen, pool, links, asked)
+        still_free = free(store)  # a pod may have got one meanwhile, and have answered itself
+        news = strangers.confirmed(heard, seen.suspected, still_free - set(aside), _NEW_MOST)
+        seen.suspected = {at: mac for at, mac in heard.items() if at in still_free and at not in aside}
+        silent = self._silent(seen, aside, heard, is_whole=is_whole)
+        self._change(store, claims, news, silent)
+
+    def _answers(
+        self, seen: _Seen, pool: str, links: Sequence[str], asked: Sequence[At]
+    ) -> tuple[dict[At, str], bool]:
+        """Return the answers of strangers, and whether every link could be asked; troubles are told once."""
         texts = {str(to_address(*at)): at for at in asked}
         answers: dict[str, str] = {}
+        said = set()
         for link in links:
-            answers |= answering(link, list(texts), rounds=_ROUNDS)
+            try:
+                answers |= answering(link, list(texts), rounds=1)
+            except LinkFailure as error:
+                said.add(error.msg)
+        is_whole = not said
         heard = {texts[text]: mac for text, mac in answers.items()}
-        proxy = _proxy(heard, len(asked))
-        if proxy:
-            self._complain(f"pool {pool}: {proxy} answers for every free address: nothing is set aside")
-            return
-        silent = self._silent(pool, aside, heard)
-        still_free = free(store)  # a pod may have got one meanwhile, and have answered itself
-        news = {at: mac for at, mac in heard.items() if at in still_free and at not in aside}
+        routers = strangers.routers(asked, heard)
+        said |= {f"{mac} answers for most free addresses: none is set aside for it" for mac in routers}
+        for text in said - seen.said:
+            self._complain(f"pool {pool}: {text}")
+        seen.said = said
+        return {at: mac for at, mac in heard.items() if mac not in routers}, is_whole
+
+    def _silent(
+        self, seen: _Seen, aside: Mapping[At, Entry], heard: Mapping[At, str], *, is_whole: bool
+    ) -> list[Entry]:
+        """Return the addresses that nobody has answered for at each look, for long enough."""
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        known = seen.since if now - seen.looked <= _GAP * self._every_s else {}
+        seen.since = strangers.silences(known, list(aside), heard, now) if is_whole else {}
+        seen.looked = now
+        return [aside[at] for at, since in seen.since.items() if now - since >= self._silent_s]
+
+    def _change(
+        self, store: BlockStore, claims: Claims, news: Mapping[At, str], silent: Sequence[Entry]
+    ) -> None:
+        """Set addresses aside, and free those that have become silent."""
+        pool = store.place.pool
         for at, mac in news.items():
             self._set_aside(claims, at, mac)
         for entry in silent:
@@ -101,13 +149,6 @@ class Prober:
                 claims.look_for_pins()
             with locked(f"{store.directory}/lock"):
                 store.clear_marks()
-
-    def _silent(self, pool: str, aside: Mapping[At, Entry], heard: Mapping[At, str]) -> list[Entry]:
-        """Return the addresses that nobody has answered for at each look, for long enough."""
-        now = time.clock_gettime(time.CLOCK_BOOTTIME)
-        last = {(pool, at): now if at in heard else self._heard.get((pool, at), now) for at in aside}
-        self._heard = {key: at for key, at in self._heard.items() if key[0] != pool} | last
-        return [entry for at, entry in aside.items() if now - last[pool, at] >= self._silent_s]
 
     def _set_aside(self, claims: Claims, at: At, mac: str) -> None:
         pool = claims.place.pool
@@ -121,12 +162,13 @@ def free(store: BlockStore) -> set[At]:
     found: set[At] = set()
     if store.holdings.read().confirmed != boot_id():
         return found
+    leasable = PoolFile(store.place).leasable()
+    parts = {version: store.leasable_parts(version) for version, _intervals in leasable}
     with locked(f"{store.directory}/lock"):
-        for version, intervals in PoolFile(store.place).leasable():
-            for first, last in intervals:
-                for part in clip(store.leasable_parts(version), first, last):
-                    numbers = range(part[0], part[1] + 1)
-                    found |= {(version, n) for n in numbers if not store.is_taken(version, n)}
+        for version, intervals in leasable:
+            for part in (part for ends in intervals for part in clip(parts[version], *ends)):
+                numbers = range(part[0], part[1] + 1)
+                found |= {(version, n) for n in numbers if not store.is_taken(version, n)}
     return found
 
 
@@ -136,9 +178,3 @@ def _set_aside(claims: Claims) -> dict[At, Entry]:
     entries = claims.engine.list("pin", claims.place.pool).entries if foreign else ()
     found = {objects.pinned(entry): entry for entry in entries if objects.is_aside(entry)}
     return {at: entry for at, entry in found.items() if at is not None and at in foreign}
-
-
-def _proxy(heard: Mapping[At, str], asked: int) -> str:
-    """Return the MAC address of a router that answers for all addresses, "" without one: it has proxy ARP."""
-    macs = set(heard.values())
-    return macs.pop() if len(macs) == 1 and len(heard) == asked >= _PROXY_LEAST else ""

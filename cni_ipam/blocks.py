@@ -39,6 +39,11 @@ class Block(NamedTuple):
         """The first address as text."""
         return str(to_address(self.version, self.start))
 
+    def contains(self, version: int, number: int) -> bool:
+        """Whether an address is one of the block."""
+        first, last = self.interval
+        return version == self.version and first <= number <= last
+
     def name(self, pool: str) -> str:
         """Return the name of the block's object in an engine."""
         return object_name(pool, self.version, self.start)

@@ -114,8 +114,10 @@ def settle(claims: Claims) -> Holdings:
         pool is not None and found.is_restored and not snapshot.cluster
     ):  # the nodes that join now cannot see it
         claims.engine.replace(pool, objects.restored_fields(pool))
-    is_news = pool is not None and not before.engine and objects.is_of_another_engine(pool, snapshot.cluster)
     earlier = before.claim_after if before.is_of_this_boot else 0.0
+    # A node that agrees again and again, as about a block that it lost, waits once.
+    is_unknown = not before.engine and not earlier
+    is_news = pool is not None and is_unknown and objects.is_of_another_engine(pool, snapshot.cluster)
     foreign = tuple(sorted(agreement.foreign(pins, me.incarnation, found.usable)))
     after = claims.change(
         lambda now: found.merged(now, before)._replace(

@@ -15,10 +15,16 @@ EMPTY_S = 300.0  # a block is given back after this time without a lease
 
 
 class Use(NamedTuple):
-    """A block of this node, and the number of its leased addresses."""
+    """A block of this node; how many of its addresses are leased, and how many pinned by others."""
 
     held: HeldBlock
     used: int
+    foreign: int = 0
+
+    @property
+    def free(self) -> int:
+        """How many of its addresses a pod may get."""
+        return self.held.block.size - self.used - self.foreign
 
 
 class Demand(NamedTuple):
@@ -68,7 +74,7 @@ def _free(held: Sequence[Use], demand: Demand) -> int:
     for use in held:
         if use.held.block.version == demand.version:
             parts = [part for ends in demand.intervals for part in _inside(use.held.block, ends)]
-            total += max(0, count(parts) - use.used)
+            total += max(0, count(parts) - use.used - use.foreign)
     return total
 
 

@@ -29,7 +29,7 @@ PURE = {
     "cni_ipam.whereabouts",
 }  # fmt: skip
 # They take values whose modules also know the file that these are read from.
-PURE_FUNCTIONS = {"cni_ipam.agreement", "cni_ipam.objects", "cni_ipam.upkeep"}
+PURE_FUNCTIONS = {"cni_agent.strangers", "cni_ipam.agreement", "cni_ipam.objects", "cni_ipam.upkeep"}
 IMPURE = {"os", "socket", "subprocess", "pyroute2", "pydantic", "filelock", "fcntl", "ctypes", "time"}
 HOMES = {
     "pyroute2": {"cni_net.codecs"},

@@ -10,8 +10,8 @@ POOL = Demand(4, [(0, 255)])
 A, B, C = (Block(4, start, 16) for start in (0, 16, 32))
 
 
-def use(block: Block, used: int, state: State = State.HELD) -> Use:
-    return Use(HeldBlock(block, "1", state), used)
+def use(block: Block, used: int, state: State = State.HELD, foreign: int = 0) -> Use:
+    return Use(HeldBlock(block, "1", state), used, foreign)
 
 
 LONG = {A, B, C}
@@ -20,6 +20,7 @@ CASES = [
     ("no block yet", [], set(), False, Plan(claim=(POOL,))),
     ("room enough", [use(A, 12)], set(), False, Plan()),
     ("below the low-water mark", [use(A, 13)], set(), False, Plan(claim=(POOL,))),
+    ("what others have pinned is no room", [use(A, 1, foreign=15)], set(), False, Plan(claim=(POOL,))),
     ("another node starves: none is claimed ahead", [use(A, 13)], set(), True, Plan()),
     ("an empty spare, not for long", [use(A, 3), use(B, 0)], set(), False, Plan()),
     ("an empty spare, for long", [use(A, 3), use(B, 0)], LONG, False, Plan(give_back=(B,))),

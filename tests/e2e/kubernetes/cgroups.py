@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,12 +12,13 @@ from tests.lab.waiting import wait_until
 
 _MOUNTED = Path("/sys/fs/cgroup")
 _OURS = "cni-vlan-node-"
+_OLD_S = 3600
 _OF_A_SET = ("cpuset.cpus", "cpuset.mems")  # of version 1, empty in a new group
 
 
 def _parents() -> Iterator[Path]:
     lines = Path("/proc/self/cgroup").read_text().splitlines()
-    for _number, controllers, path in (line.split(":") for line in lines):
+    for _number, controllers, path in (line.split(":", 2) for line in lines):
         if controllers:
             yield _MOUNTED / controllers.removeprefix("name=") / path.lstrip("/")
         elif len(lines) == 1:
@@ -25,10 +27,15 @@ def _parents() -> Iterator[Path]:
 
 
 def _remove_old(parent: Path) -> None:
-    """Remove the groups of tests that were killed."""
+    """Remove the groups of tests that were killed; one of tests that run is about to have processes."""
     for old in parent.glob(f"{_OURS}*"):
         with suppress(FileNotFoundError):  # as another run does the same
-            _removed(old)
+            if time.time() - old.stat().st_mtime > _OLD_S and not _has_processes(old):
+                _removed(old)
+
+
+def _has_processes(group: Path) -> bool:
+    return any(file.read_text() for file in group.rglob("cgroup.procs"))
 
 
 def _removed(group: Path) -> bool:

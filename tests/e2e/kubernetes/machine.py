@@ -59,9 +59,10 @@ class Machine:
         with self._log.open("ab") as output:
             self._process = subprocess.Popen([*join, *self._command], stdout=output, stderr=output)
         self._running.callback(self._end)
+        init = self._init  # which is in the groups by now
         for own in groups:  # one with a process that is not the node's could hand no controllers down
             (own.parent / "cgroup.procs").write_text(f"{self._process.pid}\n", encoding="ascii")
-        connect(self._place, self._init)
+        connect(self._place, init)
 
     def end(self) -> None:
         """End all that runs on it at once, as a loss of power does."""

@@ -1,0 +1,70 @@
+"""The answers of strangers for addresses that a pod may get next."""
+
+import pytest
+
+from cni_agent.strangers import At, confirmed, next_ones, routers, silences
+
+ROUTER, OTHER, HOST = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:09"
+
+
+def four(*numbers: int) -> list[At]:
+    return [(4, number) for number in numbers]
+
+
+def six(*numbers: int) -> list[At]:
+    return [(6, number) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("asked", "heard", "found"),
+    [
+        (four(*range(16)), dict.fromkeys(four(*range(16)), ROUTER), {ROUTER}),
+        (four(*range(16)), dict.fromkeys(four(*range(15)), ROUTER), {ROUTER}),  # an answer was lost
+        (four(*range(16)) + six(*range(16)), dict.fromkeys(four(*range(16)), ROUTER), {ROUTER}),
+        (four(*range(16)), dict.fromkeys(four(*range(15)), ROUTER) | {(4, 15): HOST}, {ROUTER}),
+        (four(*range(16)), dict.fromkeys(four(*range(8)), ROUTER), set()),
+        (four(*range(3)), dict.fromkeys(four(*range(3)), HOST), set()),
+        (four(*range(16)), {(4, 7): HOST}, set()),
+        ([], {}, set()),
+    ],
+)
+def test_routers_with_proxy_arp(asked: list[At], heard: dict[At, str], found: set[str]) -> None:
+    assert routers(asked, heard) == found
+
+
+def test_each_free_address_is_asked_for_in_its_turn() -> None:
+    free = [*four(5, 1, 3), *six(2)]
+    looks = []
+    last = None
+    for _look in range(3):
+        asked = next_ones(free, last, 3)
+        looks.append(asked)
+        last = asked[-1]
+
+    assert looks == [four(1, 3, 5), [*six(2), *four(1, 3)], [(4, 5), (6, 2), (4, 1)]]
+
+
+@pytest.mark.parametrize(
+    ("heard", "before", "found"),
+    [
+        ({(4, 1): HOST}, {}, {}),
+        ({(4, 1): HOST}, {(4, 1): OTHER}, {}),
+        ({(4, 1): HOST}, {(4, 1): HOST}, {(4, 1): HOST}),
+        ({(4, 9): HOST}, {(4, 9): HOST}, {}),  # leased meanwhile
+        (
+            dict.fromkeys(four(1, 2, 3), HOST),
+            dict.fromkeys(four(1, 2, 3), HOST),
+            dict.fromkeys(four(1, 2), HOST),
+        ),
+    ],
+)
+def test_an_answer_counts_when_it_comes_twice(
+    heard: dict[At, str], before: dict[At, str], found: dict[At, str]
+) -> None:
+    assert confirmed(heard, before, four(1, 2, 3), 2) == found
+
+
+def test_a_silence_begins_with_the_first_look_that_hears_nobody() -> None:
+    (one, two, three) = four(1, 2, 3)
+
+    assert silences({one: 5.0, two: 6.0}, [one, two, three], [two], 9.0) == {one: 5.0, three: 9.0}

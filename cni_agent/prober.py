@@ -1,4 +1,4 @@
-"""A task of the agent: setting aside the free addresses of this node's blocks that somebody else answers for.
+"""A task of the agent: declining the free addresses of this node's blocks that somebody else answers for.
 
 A host with an address of its own choice, or a pod of a node that was declared dead too early, would share
 it with the next pod. So the wire is asked ahead of time, and no ADD waits. An address that somebody answers
@@ -29,7 +29,7 @@ from cni_net.probe import answering
 
 EVERY_S = 60.0
 _ASKED_MOST = 16  # free addresses of a pool at one look: a switch that limits ARP may close the port for more
-_NEW_MOST = 4  # set aside at one look, so that a fault of the wire cannot empty a pool at once
+_NEW_MOST = 4  # declined at one look, so that a fault of the wire cannot empty a pool at once
 _GAP = 3  # so many intervals without a look, and nothing is known of the time between
 
 
@@ -38,7 +38,7 @@ class _Seen:
 
     def __init__(self) -> None:
         self.looked = 0.0
-        self.since: dict[At, float] = {}  # of the silence of an address that is set aside
+        self.since: dict[At, float] = {}  # of the silence of a declined address
         self.suspected: dict[At, str] = {}
         self.last: At | None = None
         self.said: set[str] = set()
@@ -92,15 +92,15 @@ class Prober:
     def _probe(self, store: BlockStore, links: Sequence[str]) -> None:
         claims, pool = store.claims(), store.place.pool
         seen = self._seen.setdefault(pool, _Seen())
-        aside, is_free = _set_aside(claims), free(store)
+        declined, is_free = _declined(claims), free(store)
         following = strangers.next_ones(is_free, seen.last, _ASKED_MOST)
         seen.last = following[-1] if following else None
-        asked = list(dict.fromkeys([*aside, *(at for at in seen.suspected if at in is_free), *following]))
+        asked = list(dict.fromkeys([*declined, *(at for at in seen.suspected if at in is_free), *following]))
         heard, is_whole = self._answers(seen, pool, links, asked)
         still_free = free(store)  # a pod may have got one meanwhile, and have answered itself
-        news = strangers.confirmed(heard, seen.suspected, still_free - set(aside), _NEW_MOST)
-        seen.suspected = {at: mac for at, mac in heard.items() if at in still_free and at not in aside}
-        silent = self._silent(seen, aside, heard, is_whole=is_whole)
+        news = strangers.confirmed(heard, seen.suspected, still_free - set(declined), _NEW_MOST)
+        seen.suspected = {at: mac for at, mac in heard.items() if at in still_free and at not in declined}
+        silent = self._silent(seen, declined, heard, is_whole=is_whole)
         self._change(store, claims, news, silent)
 
     def _answers(
@@ -114,33 +114,36 @@ class Prober:
             try:
                 answers |= answering(link, list(texts), rounds=1)
             except LinkFailure as error:
-                said.add(error.msg)
+                reason = error.msg.rpartition(": ")[
+                    2
+                ]  # what is before it names an address, another each time
+                said.add(f"probe {link}: {reason}")
         is_whole = not said
         heard = {texts[text]: mac for text, mac in answers.items()}
         routers = strangers.routers(asked, heard)
-        said |= {f"{mac} answers for most free addresses: none is set aside for it" for mac in routers}
+        said |= {f"{mac} answers for most free addresses: none is declined for it" for mac in routers}
         for text in said - seen.said:
             self._complain(f"pool {pool}: {text}")
         seen.said = said
         return {at: mac for at, mac in heard.items() if mac not in routers}, is_whole
 
     def _silent(
-        self, seen: _Seen, aside: Mapping[At, Entry], heard: Mapping[At, str], *, is_whole: bool
+        self, seen: _Seen, declined: Mapping[At, Entry], heard: Mapping[At, str], *, is_whole: bool
     ) -> list[Entry]:
         """Return the addresses that nobody has answered for at each look, for long enough."""
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         known = seen.since if now - seen.looked <= _GAP * self._every_s else {}
-        seen.since = strangers.silences(known, list(aside), heard, now) if is_whole else {}
+        seen.since = strangers.silences(known, list(declined), heard, now) if is_whole else {}
         seen.looked = now
-        return [aside[at] for at, since in seen.since.items() if now - since >= self._silent_s]
+        return [declined[at] for at, since in seen.since.items() if now - since >= self._silent_s]
 
     def _change(
         self, store: BlockStore, claims: Claims, news: Mapping[At, str], silent: Sequence[Entry]
     ) -> None:
-        """Set addresses aside, and free those that have become silent."""
+        """Decline addresses, and free those that have become silent."""
         pool = store.place.pool
         for at, mac in news.items():
-            self._set_aside(claims, at, mac)
+            self._decline(claims, at, mac)
         for entry in silent:
             if claims.engine.delete(entry):
                 self._complain(f"pool {pool}: nobody answers for {entry.fields['address']}: it is free again")
@@ -150,11 +153,11 @@ class Prober:
             with locked(f"{store.directory}/lock"):
                 store.clear_marks()
 
-    def _set_aside(self, claims: Claims, at: At, mac: str) -> None:
+    def _decline(self, claims: Claims, at: At, mac: str) -> None:
         pool = claims.place.pool
-        fields = objects.aside_fields(pool, *at, mac, timestamp())
+        fields = objects.declined_fields(pool, *at, mac, timestamp())
         if claims.engine.create("pin", blocks.object_name(pool, *at), fields) is not None:
-            self._complain(f"pool {pool}: {mac} answers for {to_address(*at)}: it is set aside")
+            self._complain(f"pool {pool}: {mac} answers for {to_address(*at)}, which is declined")
 
 
 def free(store: BlockStore) -> set[At]:
@@ -172,9 +175,9 @@ def free(store: BlockStore) -> set[At]:
     return found
 
 
-def _set_aside(claims: Claims) -> dict[At, Entry]:
-    """Return the addresses of this node's blocks that are set aside; asks the engine if there may be any."""
+def _declined(claims: Claims) -> dict[At, Entry]:
+    """Return the addresses of this node's blocks that are declined; asks the engine if there may be any."""
     foreign = set(claims.file.read().foreign)
     entries = claims.engine.list("pin", claims.place.pool).entries if foreign else ()
-    found = {objects.pinned(entry): entry for entry in entries if objects.is_aside(entry)}
+    found = {objects.pinned(entry): entry for entry in entries if objects.is_declined(entry)}
     return {at: entry for at, entry in found.items() if at is not None and at in foreign}

@@ -31,7 +31,7 @@ def confirmed(
 
 
 def silences(
-    since: Mapping[At, float], aside: Sequence[At], heard: Collection[At], now: float
+    since: Mapping[At, float], declined: Sequence[At], heard: Collection[At], now: float
 ) -> dict[At, float]:
-    """Return the start of each silence, in seconds, of the addresses that are set aside."""
-    return {at: since.get(at, now) for at in aside if at not in heard}
+    """Return the start of each silence, in seconds, of declined addresses."""
+    return {at: since.get(at, now) for at in declined if at not in heard}

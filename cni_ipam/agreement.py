@@ -183,7 +183,7 @@ def may_take(entry: Entry, tenant: Tenant, incarnation: str) -> bool:
 def taken_words(entry: Entry, pool: str) -> tuple[str, str]:
     """Return message and details of the error for an address that another has."""
     fields = entry.fields
-    if objects.is_aside(entry):
+    if objects.is_declined(entry):
         who = f"{fields.get('owner')} answers for it"
         return f"requested IP address {fields.get('address')} is not available", f"pool {pool}: {who}"
     who = f"{fields.get('owner') or fields.get('container') or 'another'} on node {fields.get('node')}"

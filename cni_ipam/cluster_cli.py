@@ -61,9 +61,9 @@ def _stores(data_dir: str, wanted: str | None) -> Iterator[BlockStore]:
 @json_option
 @data_dir_option
 def blocks_command(pool: str | None, *, as_json: bool, data_dir: str) -> None:
-    """Show which node holds which block and pinned address, and which addresses are set aside.
+    """Show which node holds which block and pinned address, and which addresses are declined.
 
-    Nobody leases those of kind aside: OWNER answers for them on the wire. A node that is gone has left its
+    Nobody leases a declined address: OWNER answers for it on the wire. A node that is gone has left its
     blocks behind, which are taken from it.
 
     USED is what the node last reported. HERE is the state of a block of this node.
@@ -96,7 +96,7 @@ def _rows(store: BlockStore) -> Iterator[Shown]:
             yield row._replace(node=f"{row.node} (gone)") if is_left else row
     for entry in engine.list("pin", pool).entries:
         if objects.pinned(entry) is not None:
-            kind = "aside" if objects.is_aside(entry) else "pin"
+            kind = "declined" if objects.is_declined(entry) else "pin"
             yield _row(entry, kind, str(entry.fields["address"]))
     for entry in engine.list("want", pool).entries:
         yield _row(entry, "want", "")

@@ -110,9 +110,8 @@ def settle(claims: Claims) -> Holdings:
     for text in found.warnings:
         claims.warn(f"pool {claims.place.pool}: {text}")
     pool = _pool(claims, before, snapshot.cluster)
-    if (
-        pool is not None and found.is_restored and not snapshot.cluster
-    ):  # the nodes that join now cannot see it
+    has_no_id = not snapshot.cluster  # so the nodes that join now cannot see that it was restored
+    if pool is not None and found.is_restored and has_no_id:
         claims.engine.replace(pool, objects.restored_fields(pool))
     earlier = before.claim_after if before.is_of_this_boot else 0.0
     # A node that agrees again and again, as about a block that it lost, waits once.

@@ -100,7 +100,7 @@ def pin_fields(pool: str, version: int, number: int, me: Identity, tenant: Tenan
     }
 
 
-def aside_fields(pool: str, version: int, number: int, mac: str, since: str) -> Fields:
+def declined_fields(pool: str, version: int, number: int, mac: str, since: str) -> Fields:
     """Return the fields of a pin that is no node's: somebody on the wire answers for the address."""
     return {
         "pool": pool,
@@ -113,8 +113,8 @@ def aside_fields(pool: str, version: int, number: int, mac: str, since: str) -> 
     }
 
 
-def is_aside(entry: Entry) -> bool:
-    """Return whether a pin sets its address aside: no node may lease it."""
+def is_declined(entry: Entry) -> bool:
+    """Return whether an address is declined: no node may lease it."""
     return is_of(entry, NOBODY)
 
 

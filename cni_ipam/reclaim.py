@@ -37,7 +37,7 @@ def dead(
     for entry in objects:
         incarnation = str(entry.fields.get("incarnation"))
         if incarnation == NOBODY:
-            continue  # an address that is set aside
+            continue  # a declined address
         names = joined.get(incarnation, [])
         proofs = [_proof(name, authority) for name in names]
         if not names:

@@ -216,20 +216,20 @@ def test_blocks_of_a_node_whose_pods_answer_are_never_taken(members: list[Member
     assert one.blocks() == mine
 
 
-def test_an_address_that_somebody_answers_for_is_set_aside_until_it_is_silent(members: list[Member]) -> None:
+def test_an_address_that_somebody_answers_for_is_declined_until_it_is_silent(members: list[Member]) -> None:
     one, two, _three = members
     one.attach("a")
     taken = str(ipaddress.ip_address(one.blocks()[0]) + 7)
     one.host.run("ip", "address", "add", f"{taken}/32", "dev", "switch")  # a host that nobody has asked
 
-    def aside() -> dict[str, str]:
+    def declined() -> dict[str, str]:
         rows = json.loads(two.tool("blocks", "--json"))
-        return {row["address"]: row["owner"] for row in rows if row["kind"] == "aside"}
+        return {row["address"]: row["owner"] for row in rows if row["kind"] == "declined"}
 
     two.attach("b")
-    wait_until(lambda: taken in aside(), 30)
+    wait_until(lambda: taken in declined(), 30)
     mac = one.host.links()["switch"]["address"]
-    assert aside() == {taken: f"{mac} on the wire"}
+    assert declined() == {taken: f"{mac} on the wire"}
     pods = one.attach(*(f"p{n}" for n in range(15)))
     assert taken not in {pod.addresses()[0].partition("/")[0] for pod in pods}
     (pod,) = two.host.pods("x")
@@ -237,16 +237,16 @@ def test_an_address_that_somebody_answers_for_is_set_aside_until_it_is_silent(me
     assert f"{mac} on the wire answers for it" in pod.add(asking).msg
 
     one.host.run("ip", "address", "del", f"{taken}/32", "dev", "switch")
-    wait_until(lambda: aside() == {}, 30)
+    wait_until(lambda: declined() == {}, 30)
     assert "dead node" not in one.log + two.log
     (late,) = one.host.pods("late")
     late.attach({**one.conf, "runtimeConfig": {"ips": [f"{taken}/24"]}})
 
 
-def test_a_router_that_answers_for_every_address_sets_nothing_aside(members: list[Member]) -> None:
+def test_a_router_that_answers_for_every_address_has_nothing_declined(members: list[Member]) -> None:
     one, _two, _three = members
     one.attach("a")
     one.host.run("ip", "route", "add", "local", f"{one.blocks()[0]}/28", "dev", "switch")
 
     wait_until(lambda: "answers for most free addresses" in one.log, 30)
-    assert "aside" not in one.tool("blocks")
+    assert "declined" not in one.tool("blocks")

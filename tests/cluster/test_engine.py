@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from cni_ipam.engine import Engine, EngineAway, Entry, Fields
-from cni_ipam.objects import aside_fields
+from cni_ipam.objects import declined_fields
 from tests.cluster.conftest import Subject
 from tests.cluster.ports import free_port
 from tests.cluster.wire import Wire
@@ -52,8 +52,8 @@ def test_an_object_is_created_once(subject: Subject) -> None:
     assert second.read("block", entry.name) == entry
 
 
-def test_an_address_that_is_set_aside_is_an_object_that_both_accept(subject: Subject) -> None:
-    fields = aside_fields(subject.pool, 4, 0x0A000001, "02:00:00:00:00:01", "2026-11-27T10:00:00Z")
+def test_a_declined_address_is_an_object_that_both_accept(subject: Subject) -> None:
+    fields = declined_fields(subject.pool, 4, 0x0A000001, "02:00:00:00:00:01", "2026-11-27T10:00:00Z")
 
     assert subject.engine().create("pin", name(subject.pool, 1), fields) is not None
 

@@ -40,10 +40,10 @@ def test_is_it_dead(nodes: list[Entry], authority: Mapping[str, str] | None, exp
     assert bool(dead([BLOCK], nodes, authority)) is expected
 
 
-def test_an_address_that_is_set_aside_is_no_dead_node_s() -> None:
-    aside = Entry("pin", "lan.2", {"node": "-", "incarnation": NOBODY}, "1")
+def test_a_declined_address_is_no_dead_node_s() -> None:
+    declined = Entry("pin", "lan.2", {"node": "-", "incarnation": NOBODY}, "1")
 
-    assert dead([aside], [], None) == {}
+    assert dead([declined], [], None) == {}
 
 
 def test_a_proof_needs_two_looks_and_a_grace() -> None:

@@ -94,6 +94,7 @@ def test_a_node_loses_power_under_its_pods(cluster: Cluster) -> None:
     plane, (one, two) = cluster.plane, cluster.nodes
     plane.apply(deployment("lasting", 4, serving("lasting", readinessProbe=HTTP_GET)))
     cluster.rolled_out("deployment/lasting")
+    assert sum(is_on(two, pod) for pod in cluster.pods("lasting")) == 2
     boots = plane.get("node", two.place.name)["status"]["nodeInfo"]["bootID"]
 
     two.machine.end()

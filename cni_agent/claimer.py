@@ -13,7 +13,6 @@ from typing import NamedTuple
 from cni_agent.reclaimer import Reclaimer
 from cni_core.boot import boot_id
 from cni_core.errors import CniError, PoolExhausted
-from cni_core.lock import locked
 from cni_ipam import membership, upkeep
 from cni_ipam.block_store import BlockStore
 from cni_ipam.blocks import Block, pool_of, want_name
@@ -277,9 +276,6 @@ class Claimer:
         if pool.has_want and pool.figures.free:
             claims.want_no_more()  # the pods that it was for have gone, or found room
             pool.has_want = False
-        if found.claim or found.give_back:
-            with locked(f"{store.directory}/lock"):
-                store.clear_marks()
 
     @staticmethod
     def _give_back(store: BlockStore, claims: Claims, pool: _Pool, spare: Iterable[Block]) -> None:
@@ -287,12 +283,13 @@ class Claimer:
             pool.wanted -= {block.version}  # one for each time that it is asked
             pool.figures = pool.figures._replace(given_back=pool.figures.given_back + 1)
 
-    def _uses(self, store: BlockStore, holdings: Holdings) -> list[Use]:
-        with locked(f"{store.directory}/lock"):
-            return [
-                Use(held, store.used(held.block), sum(held.block.contains(*at) for at in holdings.foreign))
-                for held in holdings.blocks
-            ]
+    @staticmethod
+    def _uses(store: BlockStore, holdings: Holdings) -> list[Use]:
+        """Count without the pool's lock: no pod waits, and a block is looked at again before it is given."""
+        return [
+            Use(held, store.used(held.block), sum(held.block.contains(*at) for at in holdings.foreign))
+            for held in holdings.blocks
+        ]
 
     def _empty(self, uses: list[Use], pool: _Pool) -> set[Block]:
         """Return the blocks that were empty at each look for long enough."""

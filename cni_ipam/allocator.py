@@ -5,6 +5,7 @@ so that the cost does not grow with the leases or the size of the subnet.
 """
 
 import ipaddress
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -59,14 +60,13 @@ class Search(NamedTuple):
 
 def search(range_set: RangeSet, occupancy: Occupancy, cursor: int | None) -> Search:
     """Search for the next free address after the cursor, wrapping around."""
-    full: list[int] = []
-    for part in after(range_set.intervals, cursor):
-        number = _first_free(part, range_set, occupancy, full)
-        if number is not None:
-            found = range_set.range_of(number)
-            assert found is not None  # noqa: S101 - intervals lie inside their subnets
-            return Search(Choice(number, found), tuple(full))
-    return Search(None, tuple(full))
+    look = _Look(range_set, occupancy)
+    number = look.next_free(after(range_set.intervals, cursor))
+    if number is None:
+        return Search(None, tuple(look.full))
+    found = range_set.range_of(number)
+    assert found is not None  # noqa: S101 - intervals lie inside their subnets
+    return Search(Choice(number, found), tuple(look.full))
 
 
 def exhausted(range_set: RangeSet, pool: str) -> PoolExhausted:
@@ -75,34 +75,49 @@ def exhausted(range_set: RangeSet, pool: str) -> PoolExhausted:
     return PoolExhausted(f"no IP addresses available in range set: {range_set.describe()}", where)
 
 
-def _first_free(part: Interval, range_set: RangeSet, occupancy: Occupancy, full: list[int]) -> int | None:
-    """Return the first free address of an interval; add the blocks that turn out to be full to `full`."""
-    first, last = part
-    version = range_set.version
-    if not occupancy.is_taken(version, first):
-        return first  # nearly always so, and cheaper than reading a whole block
-    for block in _open_blocks(part, range_set, occupancy):
-        start = block << BLOCK_BITS
-        allowed = clip(range_set.ordered, start, start + _BLOCK_SIZE - 1)
-        taken = occupancy.taken(version, block)
-        free = [n for low, high in allowed for n in range(low, high + 1) if n not in taken]
-        if not free:
-            full.append(block)
-        number = next((n for n in free if first <= n <= last), None)
-        if number is not None:
-            return number
-    return None
+class _Look:
+    """One look at the taken addresses, each block read once: a node may hold many small parts of a pool."""
 
+    def __init__(self, range_set: RangeSet, occupancy: Occupancy) -> None:
+        self.full: list[int] = []  # blocks that turned out to be full
+        self._range_set = range_set
+        self._occupancy = occupancy
+        self._marked: dict[int, Collection[int]] = {}
+        self._free: dict[int, list[int]] = {}
 
-def _open_blocks(part: Interval, range_set: RangeSet, occupancy: Occupancy) -> Iterator[int]:
-    """Yield the blocks of an interval that are not marked as full."""
-    block, last = part[0] >> BLOCK_BITS, part[1] >> BLOCK_BITS
-    while block <= last:
-        group = block >> GROUP_BITS
-        full = occupancy.full_blocks(range_set, group)
-        end = min(last, ((group + 1) << GROUP_BITS) - 1)
-        yield from (number for number in range(block, end + 1) if number not in full)
-        block = end + 1
+    def next_free(self, parts: Iterator[Interval]) -> int | None:
+        """Return the first free address of intervals in their order."""
+        for at, (first, last) in enumerate(parts):
+            if at == 0 and not self._occupancy.is_taken(self._range_set.version, first):
+                return first  # nearly always so, and cheaper than reading a whole block
+            for block in self._open_blocks(first >> BLOCK_BITS, last >> BLOCK_BITS):
+                free = self._free_of(block)
+                place = bisect_left(free, first)
+                if place < len(free) and free[place] <= last:
+                    return free[place]
+        return None
+
+    def _open_blocks(self, block: int, last: int) -> Iterator[int]:
+        """Yield the blocks of an interval that are not marked as full."""
+        while block <= last:
+            group = block >> GROUP_BITS
+            if group not in self._marked:
+                self._marked[group] = self._occupancy.full_blocks(self._range_set, group)
+            end = min(last, ((group + 1) << GROUP_BITS) - 1)
+            yield from (number for number in range(block, end + 1) if number not in self._marked[group])
+            block = end + 1
+
+    def _free_of(self, block: int) -> list[int]:
+        """Return the free addresses of a block, sorted; note a block without any."""
+        if block not in self._free:
+            start = block << BLOCK_BITS
+            allowed = clip(self._range_set.ordered, start, start + _BLOCK_SIZE - 1)
+            taken = self._occupancy.taken(self._range_set.version, block)
+            free = [n for low, high in allowed for n in range(low, high + 1) if n not in taken]
+            self._free[block] = free
+            if not free:
+                self.full.append(block)
+        return self._free[block]
 
 
 def choose(

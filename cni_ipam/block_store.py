@@ -172,8 +172,10 @@ class BlockStore(DiskStore):
         if known is None or known[0] is not holdings:
             if len(_held) >= _HELD_MOST:
                 _held.clear()
-            parts = self.leasable_parts(range_set.version)
-            known = _held[key] = (holdings, RangeSet(range_set.ranges, parts))
+            here = RangeSet(range_set.ranges, self.leasable_parts(range_set.version))
+            if known is not None:
+                self.carry_marks(known[1], here)
+            known = _held[key] = (holdings, here)
         return known[1]
 
     def leasable_parts(self, version: int) -> list[Interval]:

@@ -31,7 +31,7 @@ from cni_ipam.lease import Lease, Tenant
 from cni_ipam.lease_store import Transaction
 from cni_ipam.place import Place
 from cni_ipam.poolfile import PoolFile
-from cni_ipam.ranges import Address, RangeSet, to_address
+from cni_ipam.ranges import Address, RangeSet, gaps, to_address
 
 T = TypeVar("T")
 _SWEEP = 200  # entries of earlier boots removed in one call, so that no call is slow
@@ -131,11 +131,12 @@ class DiskStore:
             raise IoFailure(f"mark {name} as full: {error.strerror}") from error
 
     def _unmark(self, version: int, number: int) -> None:
-        block = number >> BLOCK_BITS
-        name = address_text(version, block << BLOCK_BITS)
         for identity in statefile.list_directory(f"{self._current}/full"):
-            directory = self._full_path(version, identity, block >> GROUP_BITS)
-            statefile.remove_file(f"{directory}/{name}")
+            self._remove_mark(version, identity, number >> BLOCK_BITS)
+
+    def _remove_mark(self, version: int, identity: str, block: int) -> None:
+        directory = self._full_path(version, identity, block >> GROUP_BITS)
+        statefile.remove_file(f"{directory}/{address_text(version, block << BLOCK_BITS)}")
 
     def leasable(self, range_set: RangeSet) -> RangeSet:
         """Return the range set: all of it is this node's."""
@@ -172,6 +173,18 @@ class DiskStore:
 
     def _is_used(self, pool: str) -> bool:
         return bool(statefile.list_directory(f"{self.place.data_dir}/{pool}/{self._boot}/owners"))
+
+    def carry_marks(self, before: RangeSet, now: RangeSet) -> None:
+        """Keep the marks of a set that got or lost a few addresses: a search would read each block anew."""
+        if before.identity == now.identity:
+            return
+        got = (part for ends in now.ordered for part in gaps(*ends, before.ordered))
+        for first, last in got:
+            for block in range(first >> BLOCK_BITS, (last >> BLOCK_BITS) + 1):
+                self._remove_mark(now.version, before.identity, block)
+        marks = f"{self._current}/full"
+        with contextlib.suppress(OSError):  # none, or another process has marked some for the new set
+            os.rename(f"{marks}/{before.identity}", f"{marks}/{now.identity}")
 
     def clear_marks(self) -> None:
         """Remove all marks of full blocks: each set of held blocks has its own, and old ones pile up."""

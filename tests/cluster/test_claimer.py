@@ -74,6 +74,27 @@ def test_news_of_all_pools_is_told_with_one_request(proxy: Proxy, node: Node) ->
     assert "2/4" in done.stdout, done
 
 
+def test_no_pod_asks_the_engine_while_blocks_are_claimed_ahead(
+    own_etcd: Etcds, proxy: Proxy, executable: Path, tmp_path: Path
+) -> None:
+    """A new block may lie beside one that is marked as full."""
+    conf = own_etcd.conf(endpoints=(proxy.url,))
+    node = Node(executable, tmp_path, conf, "n1", "10.0.0.0/23")
+    task = claimer(node, contact_s=30)
+    node.add("pod-1")
+    for number in range(2**9 - 3 - 1):  # but the gateway, the subnet's own addresses, and the first pod's
+        task.look_after()
+        before = len(proxy.asked)
+        assert node.warm("ADD", f"pod{number}").status == 0
+        for old in range(max(0, number - 8), number):  # the search goes round, past what is full
+            assert node.warm("DEL", f"pod{old}").status == 0
+            assert node.warm("ADD", f"pod{old}").status == 0
+        assert proxy.asked[before:] == [], number
+
+    assert len(node.blocks()) == 32
+    assert node.warm("ADD", "one-more").code == 110
+
+
 def test_a_hungry_node_does_not_press_an_engine_that_is_away(
     own_etcd: Etcds, proxy: Proxy, node: Node
 ) -> None:

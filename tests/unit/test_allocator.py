@@ -227,3 +227,17 @@ def test_allocate_agrees_with_the_naive_search(
     start = None if cursor is None else base + cursor
     found = find(RangeSet((item,)), memory, start)
     assert (found.number if found else None) == (None if expected is None else base + expected)
+
+
+def test_a_search_reads_each_block_once_however_many_parts_are_held() -> None:
+    """A node's blocks are small parts of a pool: the search of one pod must not read them one by one."""
+    whole = range_of("10.64.0.0/16")
+    near = [(number(f"10.64.1.{n}"), number(f"10.64.1.{n}")) for n in range(0, 64, 2)]
+    far = [(number(f"10.64.{n}.16"), number(f"10.64.{n}.31")) for n in range(2, 40)]
+    held = RangeSet((whole,), near + far)
+    memory = memory_of(n for low, high in near + far for n in range(low, high + 1))
+    memory.mark_full(held, [low >> 8 for low, _high in far])
+
+    assert find(held, memory, cursor=number("10.64.9.31")) is None
+
+    assert memory.looked == 1  # the block of the near ones, which no mark tells to be full

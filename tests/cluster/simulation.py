@@ -57,6 +57,7 @@ class Simulation:
         self.kills = kills
         self.killed = self.members_killed = 0
         self.dead: dict[str, int] = {}  # the nodes that died for good, with the time at which it was said
+        self.begun: dict[str, int] = {}  # the operations of a node at its last start
         self.deaths = nodes // 10 if kills else 0
         self.each = operations // (nodes - self.deaths) + 1  # the others do the part of the dead
         self.restores = 0
@@ -91,8 +92,9 @@ class Simulation:
         while running:
             time.sleep(_LOOK_S)  # the pace of the kills, not a wait for anything
             self._follow(running)
-            if self.kills and running and self.dice.random() < 0.5:
-                running[self.dice.choice(sorted(running))].kill()
+            at_work = sorted(name for name in running if self._is_at_work(name))
+            if at_work and self.kills:
+                running[self.dice.choice(at_work)].kill()
                 self.killed += 1
             if self.kills and self.dice.random() < 0.02:
                 member = self._strike(etcd, member)
@@ -123,6 +125,11 @@ class Simulation:
             self.restores += 1
             for name in self.dead:  # a backup has them
                 self._forget(running, name)
+
+    def _is_at_work(self, name: str) -> bool:
+        """Return whether a node has done something since its start: else the last ones would never end."""
+        (node,) = (node for node in self.nodes if node.name == name)
+        return self._done(node) > self.begun[name]
 
     def _done(self, node: Node) -> int:
         """Return the operations that a node has done, by the length of its journal."""
@@ -157,6 +164,7 @@ class Simulation:
         return member
 
     def _start(self, node: Node) -> subprocess.Popen[bytes]:
+        self.begun[node.name] = self._done(node)
         words = [node.name, str(self.each), self.seed, str(node.data_dir), json.dumps(node.conf)]
         with (node.data_dir / "complaints").open("ab") as log:
             return subprocess.Popen([sys.executable, "-m", "tests.cluster.sim_node", *words], stderr=log)
@@ -198,7 +206,8 @@ class Simulation:
 
 
 def journal(node: Node) -> Iterator[Event]:
-    for line in (node.data_dir / "journal").read_text().splitlines():
+    path = node.data_dir / "journal"
+    for line in path.read_text().splitlines() if path.exists() else []:  # dead before its first pod
         found = json.loads(line)
         yield Event(
             found["time"], found["node"], found["verb"], found["pod"], found["at"],

@@ -1,9 +1,11 @@
-"""Agents killed before the system calls by which they make and remove parents: nothing is left.
+"""Killed before the system calls that make and remove parents: nothing is left.
 
-As in `make crash`, for parents that only a node's kernel can make; of each kind, the calls that change what
-another process sees of parents and links. The tables are written below dist/crash-points.
+As in `make crash`, for parents that only a node's kernel can make: an agent, at the calls that change what
+another process sees of parents and links. `make crash-points` kills the plugin too, and at all calls that
+change something; a node needs an hour for that. The tables are written below dist/crash-points.
 """
 
+import os
 from collections.abc import Iterator
 from itertools import cycle
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ import pytest
 
 from tests.crash.exploration import WAYS, Exploration, Scene
 from tests.crash.table import write_table
-from tests.crash.victims import Agent
+from tests.crash.victims import Agent, OneShot, Victim
 from tests.kernel.conftest import ONE_SHOT
 from tests.lab import world
 from tests.lab.warm import Agents
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
+EVERYWHERE = "CRASH_POINTS" in os.environ
 SEEN_BY_OTHERS = {"rename", "link", "symlink", "unlink", "rmdir", "sendto"}
 NETWORKS = {
     "a nested VLAN": network("lan", "eth0.10.20", "10.0.0.0/28", announce=0),
@@ -38,29 +41,39 @@ def empty_host() -> Iterator[Host]:
 
 
 class InTurns:
-    """The ways to go on after a kill: for what is about parents and links one of them, each in its turn."""
+    """The ways to go on after a kill: by turns, of all calls or of those about parents and links alone.
 
-    def __init__(self) -> None:
+    Of all calls, those about parents and links are followed by both.
+    """
+
+    def __init__(self, *, everywhere: bool) -> None:
+        self._everywhere = everywhere
         self._turns = cycle(WAYS)
 
     def __call__(self, point: "Point") -> list[str]:
         about = point.about
-        chosen = point.name in SEEN_BY_OTHERS and ("RTM_" in about or "/cni-vlan/parents" in about)
-        return [next(self._turns)] if chosen else []
+        is_seen = point.name in SEEN_BY_OTHERS and ("RTM_" in about or "/cni-vlan/parents" in about)
+        if is_seen and self._everywhere:
+            return list(WAYS)
+        return [next(self._turns)] if is_seen or self._everywhere else []
+
+
+@pytest.fixture(params=["agent", "one-shot"] if EVERYWHERE else ["agent"])
+def victim(request: pytest.FixtureRequest, agents: Agents) -> Victim:
+    """What does a verb and is killed."""
+    return Agent(agents) if request.param == "agent" else OneShot(agents, ONE_SHOT)
 
 
 @pytest.mark.parametrize("verb", ["ADD", "DEL"])
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_killed_where_it_makes_or_removes_a_parent(
-    empty_host: Host, agents: Agents, kind: str, verb: str
+    empty_host: Host, agents: Agents, victim: Victim, kind: str, verb: str, request: pytest.FixtureRequest
 ) -> None:
     host = empty_host
     host.uplink()
-    exploration = Exploration(
-        Scene(host, NETWORKS[kind], Agent(agents), agents, frozenset({"lo", "eth0"})), verb
-    )
-    outcomes = list(exploration.outcomes(InTurns()))
-    write_table(f"{verb} by the agent, on {kind}", outcomes)
+    exploration = Exploration(Scene(host, NETWORKS[kind], victim, agents, frozenset({"lo", "eth0"})), verb)
+    outcomes = list(exploration.outcomes(InTurns(everywhere=EVERYWHERE)))
+    write_table(f"{verb} by the {request.node.callspec.params['victim']}, on {kind}", outcomes)
 
     assert len(outcomes) > 4
     assert exploration.missed == []

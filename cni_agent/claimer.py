@@ -61,6 +61,7 @@ class _Pool:
         self.used: dict[str, int] = {}
         self.published: dict[str, int] = {}
         self.figures = Figures()
+        self.nodes = 1
         self._patience = 0.0
         self.ask_again = 0.0
 
@@ -119,6 +120,11 @@ class Claimer:
     def figures(self) -> dict[str, Figures]:
         """Return the counts of each pool."""
         return {name: pool.figures for name, pool in list(self._pools.items()) if pool.is_shared}
+
+    def nodes_of(self, name: str) -> int:
+        """Return the number of nodes that share a pool's cluster, as the engine told last."""
+        pool = self._pools.get(name)
+        return pool.nodes if pool else 1
 
     def run(self) -> None:
         """Do the task until it is stopped."""
@@ -211,6 +217,7 @@ class Claimer:
             with claims.alone():
                 membership.settle(claims)
             pool.settled = True
+        pool.nodes = len(nodes.entries)
         pool.reclaimer.look(claims, nodes.entries)
         pool.pressed = _share(claims, nodes.entries) >= _FULL
         pool.wanted = self._wants(member) if pool.pressed else frozenset()

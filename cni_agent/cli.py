@@ -88,6 +88,7 @@ def serve_command(  # noqa: PLR0913 - an option each
     if node:
         _name_this_node(node, log)
     claimer = Claimer(log.complain, contact_s=contact, grace_s=grace)
+    prober = Prober(log.complain, claimer.nodes_of, every_s=min(EVERY_S, 2 * contact), silent_s=grace)
     metrics.registry.register(ClusterMetrics(claimer))
     subscribers = (metrics.observe, log.write) if logs_verbs else (metrics.observe,)
     server = Server(listener, loaders, subscribers, log.complain, claimer.wake)
@@ -95,7 +96,7 @@ def serve_command(  # noqa: PLR0913 - an option each
         metrics.served(metrics_at, listener.path),
         running("claims", claimer),
         running("routes", Exporting(log.complain)),
-        running("probes", Prober(log.complain, every_s=min(EVERY_S, 2 * contact), silent_s=grace)),
+        running("probes", prober),
     ):
         gc.collect()
         gc.freeze()  # loaded objects stay: collections need not look at them

@@ -5,6 +5,7 @@ it with the next pod. So the wire is asked ahead of time, and no ADD waits. An a
 for in two looks becomes a pin of no node: every node steps over it, until it has been silent for a while.
 """
 
+import ipaddress
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,9 +27,9 @@ from cni_ipam.poolfile import PoolFile, pools
 from cni_ipam.ranges import clip, to_address
 from cni_ipam.reclaim import GRACE_S
 from cni_net.probe import answering
+from cni_net.rtnl import open_rtnl
 
 EVERY_S = 60.0
-_ASKED_MOST = 16  # free addresses of a pool at one look: a switch that limits ARP may close the port for more
 _NEW_MOST = 4  # declined at one look, so that a fault of the wire cannot empty a pool at once
 _GAP = 3  # so many intervals without a look, and nothing is known of the time between
 
@@ -45,16 +46,21 @@ class _Seen:
 
 
 class Prober:
-    """The task; `every_s` is the time in seconds between two looks, `silent_s` what makes an address free."""
+    """The task; `every_s` is the time in seconds between two looks, `silent_s` what makes an address free.
+
+    `nodes_of` returns the number of nodes of a pool's cluster: the wire is theirs together.
+    """
 
     def __init__(
         self,
         complain: Callable[[str], None],
+        nodes_of: Callable[[str], int],
         data_dir: str = DATA_DIR,
         every_s: float = EVERY_S,
         silent_s: float = GRACE_S,
     ) -> None:
         self._complain = complain
+        self._nodes_of = nodes_of
         self._data_dir = data_dir
         self._every_s = every_s
         self._silent_s = max(silent_s, 2 * every_s)
@@ -93,10 +99,11 @@ class Prober:
         claims, pool = store.claims(), store.place.pool
         seen = self._seen.setdefault(pool, _Seen())
         declined, is_free = _declined(claims), free(store)
-        following = strangers.next_ones(is_free, seen.last, _ASKED_MOST)
+        following = strangers.next_ones(is_free, seen.last, strangers.share(self._nodes_of(pool)))
         seen.last = following[-1] if following else None
         asked = list(dict.fromkeys([*declined, *(at for at in seen.suspected if at in is_free), *following]))
         heard, is_whole = self._answers(seen, pool, links, asked)
+        heard |= {at: mac for at, mac in _of_this_node().items() if at in is_free or at in declined}
         still_free = free(store)  # a pod may have got one meanwhile, and have answered itself
         news = strangers.confirmed(heard, seen.suspected, still_free - set(declined), _NEW_MOST)
         seen.suspected = {at: mac for at, mac in heard.items() if at in still_free and at not in declined}
@@ -158,6 +165,14 @@ class Prober:
         fields = objects.declined_fields(pool, *at, mac, timestamp())
         if claims.engine.create("pin", blocks.object_name(pool, *at), fields) is not None:
             self._complain(f"pool {pool}: {mac} answers for {to_address(*at)}, which is declined")
+
+
+def _of_this_node() -> dict[At, str]:
+    """Return the addresses of the node's own links, which do not answer it, with their MAC addresses."""
+    with open_rtnl() as rtnl:
+        macs = {link.ifindex: link.mac for link in rtnl.links()}
+        found = [(ipaddress.ip_address(own.ip), own.ifindex) for own in rtnl.host_addresses()]
+    return {(ip.version, int(ip)): macs[index] for ip, index in found if macs.get(index)}
 
 
 def free(store: BlockStore) -> set[At]:

@@ -6,6 +6,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 At = tuple[int, int]  # an IP version, and an address as a number
 
 _FEW = 4  # addresses that one host may well have
+_ASKED_MOST = 16  # at one look: a switch that limits ARP may close the port for more
+_ASKED_IN_ALL = 1600  # by all nodes at their looks of a minute: each pod of the network hears every one
+
+
+def share(nodes: int) -> int:
+    """Return how many free addresses a node of a cluster asks for at one look."""
+    return max(1, min(_ASKED_MOST, _ASKED_IN_ALL // max(1, nodes)))
 
 
 def next_ones(free: Collection[At], after: At | None, most: int) -> list[At]:

@@ -243,6 +243,19 @@ def test_an_address_that_somebody_answers_for_is_declined_until_it_is_silent(mem
     late.attach({**one.conf, "runtimeConfig": {"ips": [f"{taken}/24"]}})
 
 
+def test_an_address_of_the_node_itself_is_declined(members: list[Member]) -> None:
+    """It does not answer its own node, and would get none of the pod's packets to it."""
+    one, _two, _three = members
+    one.attach("a")
+    own = str(ipaddress.ip_address(one.blocks()[0]) + 9)
+    one.host.run("sysctl", "-w", "net.ipv4.conf.switch.arp_ignore=1")  # the other end is in this namespace
+    one.host.run("ip", "address", "add", f"{own}/24", "dev", "eth0")
+
+    wait_until(lambda: f"answers for {own}, which is declined" in one.log, 30)
+    pods = one.attach(*(f"p{n}" for n in range(15)))
+    assert own not in {pod.addresses()[0].partition("/")[0] for pod in pods}
+
+
 def test_a_router_that_answers_for_every_address_has_nothing_declined(members: list[Member]) -> None:
     one, _two, _three = members
     one.attach("a")

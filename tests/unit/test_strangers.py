@@ -2,7 +2,7 @@
 
 import pytest
 
-from cni_agent.strangers import At, confirmed, next_ones, routers, silences
+from cni_agent.strangers import At, confirmed, next_ones, routers, share, silences
 
 ROUTER, OTHER, HOST = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:09"
 
@@ -30,6 +30,11 @@ def six(*numbers: int) -> list[At]:
 )
 def test_routers_with_proxy_arp(asked: list[At], heard: dict[At, str], found: set[str]) -> None:
     assert routers(asked, heard) == found
+
+
+@pytest.mark.parametrize(("nodes", "found"), [(0, 16), (1, 16), (100, 16), (200, 8), (1000, 1), (5000, 1)])
+def test_the_wire_is_shared_by_all_nodes(nodes: int, found: int) -> None:
+    assert share(nodes) == found
 
 
 def test_each_free_address_is_asked_for_in_its_turn() -> None:

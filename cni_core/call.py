@@ -163,20 +163,22 @@ def _check_version(command: str, conf: Mapping[str, Any]) -> None:
 def parse_args(text: str) -> dict[str, str]:
     """Read CNI_ARGS, `K=V;K=V`; an unknown key is an error unless IgnoreUnknown is true.
 
-    Keys that start with K8S_ are always known: every Kubernetes runtime sends them.
+    Keys that start with K8S_ are always known: every Kubernetes runtime sends them. The errors are word for
+    word those of all reference plugins (containernetworking/cni, pkg/types/args.go).
     """
     args: dict[str, str] = {}
     for pair in filter(None, text.split(";")):
         key, separator, value = pair.partition("=")
         if not separator or "=" in value:
-            raise InvalidEnvironment(f"CNI_ARGS: invalid pair {pair!r}")
+            raise InvalidEnvironment(f'ARGS: invalid pair "{pair}"')
         args[key] = value
     ignore = args.get("IgnoreUnknown", "").lower()
     if ignore not in {"", "0", "1", "true", "false"}:
-        raise InvalidEnvironment(f"CNI_ARGS: IgnoreUnknown={args['IgnoreUnknown']} is not a boolean")
+        raise InvalidEnvironment(f"ARGS: IgnoreUnknown={args['IgnoreUnknown']} is not a boolean")
     unknown = [key for key in args if key not in _KNOWN_ARGS and not key.startswith("K8S_")]
     if unknown and ignore not in {"1", "true"}:
-        raise InvalidEnvironment(f"CNI_ARGS: unknown keys {', '.join(unknown)}")
+        pairs = " ".join(f'"{key}={args[key]}"' for key in unknown)
+        raise InvalidEnvironment(f"ARGS: unknown args [{pairs}]")
     return args
 
 

@@ -1,5 +1,7 @@
 """Reading a resolv.conf (resolv.conf(5)) into the DNS part of a result."""
 
+import os
+
 from cni_core.errors import IoFailure
 from cni_core.result import DNS
 
@@ -10,7 +12,8 @@ def read_resolv_conf(path: str) -> DNS:
         with open(path, encoding="utf-8", errors="replace") as file:
             return parse_resolv_conf(file.read())
     except OSError as error:
-        raise IoFailure(f"read resolvConf {path}: {error.strerror}") from error
+        reason = os.strerror(error.errno or 0).lower()  # as host-local says it, whose users match on it
+        raise IoFailure(f"open {path}: {reason}") from error
 
 
 def parse_resolv_conf(text: str) -> DNS:

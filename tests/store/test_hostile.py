@@ -195,6 +195,18 @@ def test_errors_read_as_those_of_host_local(executable: Path, tmp_path: Path, ca
     assert shown[0] == shown[1]
 
 
+@pytest.mark.parametrize("args", ["A=1;IP=10.1.0.5;B=2", "IP", "IP=a=b"])
+def test_errors_of_arguments_read_as_those_of_host_local(executable: Path, tmp_path: Path, args: str) -> None:
+    shown = []
+    for program in (REFERENCE, executable):
+        ipam = host_local(program, tmp_path / program.name, [RANGE])
+        ipam.conf["cniVersion"] = "1.0.0"
+        document = ipam.call("ADD", "c", before=["env", f"CNI_ARGS={args}"]).document
+        shown.append("; ".join(filter(None, [document["msg"], document.get("details")])))
+
+    assert shown[0] == shown[1]
+
+
 FIRST = {"subnet": "10.0.0.0/24"}
 
 
@@ -215,6 +227,7 @@ FIRST = {"subnet": "10.0.0.0/24"}
         {"ranges": [[FIRST, {"subnet": "10.0.0.0/25"}]]},
         {"subnet": "10.0.0.0/24", "ranges": [[{"subnet": "10.0.0.128/25"}]]},
         {"routes": [{"dst": "x"}]},
+        {"resolvConf": "/nowhere"},
     ],
     ids=json.dumps,
 )

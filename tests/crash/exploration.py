@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from tests.crash.points import Point
-from tests.crash.victims import Victim, an_agent
+from tests.crash.victims import Victim, an_agent, attachment_locks
+from tests.lab.waiting import wait_until
 from tests.lab.warm import Agents
 from tests.lab.world import Host, Json, Pod
 
@@ -71,6 +72,7 @@ def after_del(scene: Scene, pod: Pod) -> list[str]:
     A file that was being written may still be there under its temporary name: the next write takes that over.
     """
     reply = pod.delete(scene.conf)
+    wait_until(lambda: not attachment_locks(scene.host))  # an agent removes them after its answer
     kept = [name for name in left(scene.host, pod, scene.links) if not name.endswith("/.new")]
     return [*([] if reply.status == 0 else [reply.stdout]), *kept]
 

@@ -73,7 +73,7 @@ def render(lease: Lease, boot: str) -> str:
 
 def _one_line(value: str) -> str:
     """Return a value that cannot end its line and begin another: a pod's name comes from CNI_ARGS."""
-    return "".join(c if c.isprintable() else "?" for c in value)
+    return value if value.isprintable() else "".join(c if c.isprintable() else "?" for c in value)
 
 
 def parse(text: str) -> Lease:

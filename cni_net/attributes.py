@@ -25,12 +25,14 @@ def text(kind: int, value: str) -> bytes:
 def read(frame: bytes, offset: int = 0) -> dict[int, bytes]:
     """Return the attributes of a frame from an offset on, or of a nested attribute, by their type."""
     found = {}
-    while offset + _HEADER.size <= len(frame):
-        length, kind = _HEADER.unpack_from(frame, offset)
-        if length < _HEADER.size:
+    unpack, size = _HEADER.unpack_from, _HEADER.size  # a link has 40 of them, and each ADD reads three links
+    last = len(frame) - size
+    while offset <= last:
+        length, kind = unpack(frame, offset)
+        if length < size:
             break
-        found[kind & _TYPE] = frame[offset + _HEADER.size : offset + length]
-        offset += (length + 3) & ~3
+        found[kind & _TYPE] = frame[offset + size : offset + length]
+        offset += (length + 3) & -4
     return found
 
 

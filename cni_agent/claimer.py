@@ -34,7 +34,7 @@ _BURST_S = 0.02  # a burst of pods wakes the task once
 _FULL = 0.9  # of the pool's blocks are held: then nodes may starve
 
 
-class Figures(NamedTuple):
+class Counts(NamedTuple):
     """The counts of one pool for the metrics; `blocks` by state."""
 
     claimed: int = 0
@@ -60,7 +60,7 @@ class _Pool:
         self.pins_due = 0.0
         self.used: dict[str, int] = {}
         self.published: dict[str, int] = {}
-        self.figures = Figures()
+        self.counts = Counts()
         self.nodes = 1
         self._patience = 0.0
         self.ask_again = 0.0
@@ -93,7 +93,7 @@ class Claimer:
 
     def __init__(
         self,
-        complain: Callable[[str], None],
+        warn: Callable[[str], None],
         data_dir: str = DATA_DIR,
         contact_s: float = CONTACT_S,
         grace_s: float = GRACE_S,
@@ -101,7 +101,7 @@ class Claimer:
     ) -> None:
         self._empty_after_s = empty_s
         self._grace_s = grace_s
-        self._complain = complain
+        self._warn = warn
         self._data_dir = data_dir
         self._contact_s = contact_s
         self._woken = threading.Event()
@@ -117,9 +117,9 @@ class Claimer:
         self._stopping = True
         self._woken.set()
 
-    def figures(self) -> dict[str, Figures]:
+    def counts(self) -> dict[str, Counts]:
         """Return the counts of each pool."""
-        return {name: pool.figures for name, pool in list(self._pools.items()) if pool.is_shared}
+        return {name: pool.counts for name, pool in list(self._pools.items()) if pool.is_shared}
 
     def nodes_of(self, name: str) -> int:
         """Return the number of nodes that share a pool's cluster, as the engine told last."""
@@ -156,23 +156,23 @@ class Claimer:
 
     def _members(self) -> Iterable[_Member]:
         for name in self._names():
-            pool = self._pools.setdefault(name, _Pool(Reclaimer(self._complain, self._grace_s)))
+            pool = self._pools.setdefault(name, _Pool(Reclaimer(self._warn, self._grace_s)))
             place = Place(name, self._data_dir)
             try:
                 cluster = HoldingsFile(place).cluster()
             except CniError as error:
-                self._complain(f"pool {name}: {error.msg}")
+                self._warn(f"pool {name}: {error.msg}")
                 continue
             pool.is_shared = cluster is not None
             if cluster is not None:
-                store = BlockStore(place, cluster, self._complain)
+                store = BlockStore(place, cluster, self._warn)
                 yield _Member(name, pool, store, store.claims())
 
     def _names(self) -> list[str]:
         try:
             return pools(self._data_dir)
         except CniError as error:  # such as a disk that fails
-            self._complain(error.msg)
+            self._warn(error.msg)
             return []
 
     def _guarded(self, member: _Member, step: Callable[[_Member], None]) -> bool:
@@ -189,10 +189,10 @@ class Claimer:
 
     def _failed(self, member: _Member, error: CniError) -> None:
         pool = member.pool
-        pool.figures = pool.figures._replace(failures=pool.figures.failures + 1, reachable=False)
+        pool.counts = pool.counts._replace(failures=pool.counts.failures + 1, reachable=False)
         pool.wait_longer(self._contact_s)
         pool.due = max(pool.due, pool.ask_again)
-        self._complain(f"pool {member.name}: {error.msg}{f'; {error.details}' if error.details else ''}")
+        self._warn(f"pool {member.name}: {error.msg}{f'; {error.details}' if error.details else ''}")
 
     def _contact(self, group: Sequence[_Member]) -> Snapshot | None:
         """Ask an engine, once for all of its pools, what has changed; return the objects of the nodes.
@@ -223,7 +223,7 @@ class Claimer:
         pool.wanted = self._wants(member) if pool.pressed else frozenset()
         Pins(claims).give_back()
         self._look_for_pins(member)
-        pool.figures = pool.figures._replace(reachable=True)
+        pool.counts = pool.counts._replace(reachable=True)
         pool.wait_no_longer()
         pool.due = time.monotonic() + (_PRESSED_S if pool.pressed else self._contact_s)
 
@@ -265,7 +265,7 @@ class Claimer:
         if holdings.confirmed != boot_id():
             return
         uses = self._uses(store, holdings)
-        pool.figures = pool.figures._replace(
+        pool.counts = pool.counts._replace(
             blocks=Counter(use.held.state.value for use in uses),
             free=sum(use.free for use in uses if use.held.state is State.HELD),
         )
@@ -280,7 +280,7 @@ class Claimer:
         self._give_back(store, claims, pool, found.give_back)
         for demand in () if holdings.draining else found.claim:
             self._claim(claims, demand, pool)
-        if pool.has_want and pool.figures.free:
+        if pool.has_want and pool.counts.free:
             claims.want_no_more()  # the pods that it was for have gone, or found room
             pool.has_want = False
 
@@ -288,7 +288,7 @@ class Claimer:
     def _give_back(store: BlockStore, claims: Claims, pool: _Pool, spare: Iterable[Block]) -> None:
         for block in claims.give_back(spare, store.is_empty):
             pool.wanted -= {block.version}  # one for each time that it is asked
-            pool.figures = pool.figures._replace(given_back=pool.figures.given_back + 1)
+            pool.counts = pool.counts._replace(given_back=pool.counts.given_back + 1)
 
     @staticmethod
     def _uses(store: BlockStore, holdings: Holdings) -> list[Use]:
@@ -316,7 +316,7 @@ class Claimer:
             pool.pressed = True
             pool.wait_longer(_PRESSED_S)
         else:
-            pool.figures = pool.figures._replace(claimed=pool.figures.claimed + 1)
+            pool.counts = pool.counts._replace(claimed=pool.counts.claimed + 1)
 
 
 def _share(claims: Claims, nodes: Sequence[Entry]) -> float:

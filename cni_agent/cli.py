@@ -87,15 +87,15 @@ def serve_command(  # noqa: PLR0913 - an option each
     log, metrics = Log(sys.stderr.fileno()), Metrics()
     if node:
         _name_this_node(node, log)
-    claimer = Claimer(log.complain, contact_s=contact, grace_s=grace)
-    prober = Prober(log.complain, claimer.nodes_of, every_s=min(EVERY_S, 2 * contact), silent_s=grace)
+    claimer = Claimer(log.fault, contact_s=contact, grace_s=grace)
+    prober = Prober(log.fault, claimer.nodes_of, every_s=min(EVERY_S, 2 * contact), silent_s=grace)
     metrics.registry.register(ClusterMetrics(claimer))
     subscribers = (metrics.observe, log.write) if logs_verbs else (metrics.observe,)
-    server = Server(listener, loaders, subscribers, log.complain, claimer.wake)
+    server = Server(listener, loaders, subscribers, log.fault, claimer.wake)
     with (
         metrics.served(metrics_at, listener.path),
         running("claims", claimer),
-        running("routes", Exporting(log.complain)),
+        running("routes", Exporting(log.fault)),
         running("probes", prober),
     ):
         gc.collect()
@@ -110,7 +110,7 @@ def _name_this_node(name: str, log: Log) -> None:
     try:
         identity(DATA_DIR, name)
     except CniError as error:
-        log.complain(f"{error.msg}; {error.details}")
+        log.fault(f"{error.msg}; {error.details}")
 
 
 @tool.command("health")

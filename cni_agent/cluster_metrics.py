@@ -40,7 +40,7 @@ class ClusterMetrics:
         free = GaugeMetricFamily(
             "cni_block_free_addresses", "Free addresses in the blocks of this node.", labels=labels
         )
-        for pool, found in sorted(self._claimer.figures().items()):
+        for pool, found in sorted(self._claimer.counts().items()):
             claims.add_metric([pool], found.claimed)
             given.add_metric([pool], found.given_back)
             failures.add_metric([pool], found.failures)

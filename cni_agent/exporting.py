@@ -18,8 +18,8 @@ EVERY_S = 60.0
 class Exporting:
     """The task; `every_s` is the time in seconds between two checks."""
 
-    def __init__(self, complain: Callable[[str], None], every_s: float = EVERY_S) -> None:
-        self._complain = complain
+    def __init__(self, warn: Callable[[str], None], every_s: float = EVERY_S) -> None:
+        self._warn = warn
         self._every_s = every_s
         self._stopping = threading.Event()
 
@@ -34,5 +34,5 @@ class Exporting:
                 with open_rtnl() as rtnl:
                     exporter.reconcile(rtnl, Ledger())
             except CniError as error:
-                self._complain(f"exported routes: {error.msg}")
+                self._warn(f"exported routes: {error.msg}")
             self._stopping.wait(self._every_s)

@@ -39,7 +39,7 @@ class Log:
         }
         self._write(line)
 
-    def complain(self, text: str) -> None:
+    def fault(self, text: str) -> None:
         """Write a line about a fault of this installation."""
         self._write({"time": _now(), "fault": text})
 

@@ -53,13 +53,13 @@ class Prober:
 
     def __init__(
         self,
-        complain: Callable[[str], None],
+        warn: Callable[[str], None],
         nodes_of: Callable[[str], int],
         data_dir: str = DATA_DIR,
         every_s: float = EVERY_S,
         silent_s: float = GRACE_S,
     ) -> None:
-        self._complain = complain
+        self._warn = warn
         self._nodes_of = nodes_of
         self._data_dir = data_dir
         self._every_s = every_s
@@ -77,7 +77,7 @@ class Prober:
             try:
                 names = pools(self._data_dir)
             except CniError as error:
-                self._complain(error.msg)
+                self._warn(error.msg)
                 continue
             for name in names:
                 self._look(name)
@@ -89,11 +89,11 @@ class Prober:
             cluster = HoldingsFile(place).cluster()
             links = layer2_parents(name) if cluster is not None else []
             if cluster is not None and links:
-                self._probe(BlockStore(place, cluster, self._complain), links)
+                self._probe(BlockStore(place, cluster, self._warn), links)
         except CniError as error:
-            self._complain(f"probe the addresses of pool {name}: {error.msg}")
+            self._warn(f"probe the addresses of pool {name}: {error.msg}")
         except Exception as error:  # noqa: BLE001 - whatever it is: the other pools need the task
-            self._complain(f"probe the addresses of pool {name}: {type(error).__name__}: {error}")
+            self._warn(f"probe the addresses of pool {name}: {type(error).__name__}: {error}")
 
     def _probe(self, store: BlockStore, links: Sequence[str]) -> None:
         claims, pool = store.claims(), store.place.pool
@@ -130,7 +130,7 @@ class Prober:
         routers = strangers.routers(asked, heard)
         said |= {f"{mac} answers for most free addresses: none is declined for it" for mac in routers}
         for text in said - seen.said:
-            self._complain(f"pool {pool}: {text}")
+            self._warn(f"pool {pool}: {text}")
         seen.said = said
         return {at: mac for at, mac in heard.items() if mac not in routers}, is_whole
 
@@ -153,7 +153,7 @@ class Prober:
             self._decline(claims, at, mac)
         for entry in silent:
             if claims.engine.delete(entry):
-                self._complain(f"pool {pool}: nobody answers for {entry.fields['address']}: it is free again")
+                self._warn(f"pool {pool}: nobody answers for {entry.fields['address']}: it is free again")
         if news or silent:
             with claims.alone():
                 claims.look_for_pins()
@@ -164,7 +164,7 @@ class Prober:
         pool = claims.place.pool
         fields = objects.declined_fields(pool, *at, mac, timestamp())
         if claims.engine.create("pin", blocks.object_name(pool, *at), fields) is not None:
-            self._complain(f"pool {pool}: {mac} answers for {to_address(*at)}, which is declined")
+            self._warn(f"pool {pool}: {mac} answers for {to_address(*at)}, which is declined")
 
 
 def _of_this_node() -> dict[At, str]:

@@ -24,8 +24,8 @@ _ASKING = 10  # nodes that ask the authority in this time
 class Reclaimer:
     """The memory of one pool's proofs; `grace_s` is in seconds."""
 
-    def __init__(self, complain: Callable[[str], None], grace_s: float = GRACE_S) -> None:
-        self._complain = complain
+    def __init__(self, warn: Callable[[str], None], grace_s: float = GRACE_S) -> None:
+        self._warn = warn
         self._grace_s = grace_s
         self._seen: object = None
         self._authority: Mapping[str, str] | None = None
@@ -47,7 +47,7 @@ class Reclaimer:
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         found = reclaim.dead(objects, nodes, authority)
         for incarnation in found.keys() - self._proofs.keys():
-            self._complain(f"pool {pool}: {found[incarnation]}: its blocks are taken in {self._grace_s:g} s")
+            self._warn(f"pool {pool}: {found[incarnation]}: its blocks are taken in {self._grace_s:g} s")
         self._proofs = reclaim.observed(self._proofs, found, now)
         due = reclaim.due(self._proofs, now, self._grace_s)
         return sum(self._take(claims, incarnation, objects) for incarnation in due)
@@ -67,13 +67,13 @@ class Reclaimer:
         reason = self._objection(pool, theirs) or self._has_returned(claims, incarnation, theirs)
         if reason:
             node = theirs[0].fields.get("node")
-            self._complain(f"pool {pool}: the blocks of dead node {node} stay: {reason}")
+            self._warn(f"pool {pool}: the blocks of dead node {node} stay: {reason}")
             del self._proofs[incarnation]  # it begins anew
             self._seen = None
             return 0
         taken = estate.take(claims.engine, incarnation, theirs)
         for entry in taken:
-            self._complain(f"pool {pool}: took {entry.name} from dead node {entry.fields.get('node')}")
+            self._warn(f"pool {pool}: took {entry.name} from dead node {entry.fields.get('node')}")
         return len(taken)
 
     @staticmethod

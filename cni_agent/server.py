@@ -53,7 +53,7 @@ class Report(NamedTuple):
 class Server:
     """The agent behind one listening socket.
 
-    `subscribers` take the report of each invocation, `complain` takes a fault of the installation. `changed`
+    `subscribers` take the report of each invocation, `warn` takes a fault of the installation. `changed`
     is called after a verb on a cluster's pool.
     """
 
@@ -62,11 +62,11 @@ class Server:
         listener: Listener,
         loaders: Loaders,
         subscribers: Sequence[Callable[[Report], None]],
-        complain: Callable[[str], None],
+        warn: Callable[[str], None],
         changed: Callable[[], None],
     ) -> None:
         self._changed = changed
-        self._complain = complain
+        self._warn = warn
         self._listener = listener
         self._loaders = loaders
         self._subscribers = subscribers
@@ -143,7 +143,7 @@ class Server:
         try:
             self._serve_one(connection)
         except Exception as error:  # noqa: BLE001 - the launcher sees the connection end, and runs the one-shot plugin
-            self._complain(f"{type(error).__name__}: {error}")
+            self._warn(f"{type(error).__name__}: {error}")
         finally:
             with self._guard:
                 self._running -= 1
@@ -163,7 +163,7 @@ class Server:
                     return
                 if not boot.settle(request.boot):
                     why = "is of another boot than the host's: mount the host's directory, or remove the file"
-                    self._complain(f"{boot.AGREED} {why}")
+                    self._warn(f"{boot.AGREED} {why}")
                     protocol.decline(connection, request.version)
                     return
                 with turn.taken(_BEGIN_S) as has_turn:

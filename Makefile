@@ -174,7 +174,6 @@ crash: $(STAMP) dist/launcher
 	$(PY) -m pytest -q $(or $(ARGS),-n 2 --dist worksteal tests/crash)
 
 # The tables of docs/crash-points.md, made anew: of macvlan on this machine, of parents that are made on two nodes.
-# That takes an hour where nodes are emulated.
 crash-points: $(STAMP)
 	@rm -rf dist/crash-points
 	@$(MAKE) --no-print-directory crash ARGS='-n 2 --dist worksteal tests/crash/test_points.py -k nothing_is_left'
@@ -183,7 +182,7 @@ crash-points: $(STAMP)
 
 crash-points-of-%:
 	@$(PY) -m tests.lab -- bash -c \
-	  'CRASH_POINTS=all python3 -m pytest -q -p no:cacheprovider tests/kernel/test_crash_points.py -k $* >&2 && cat dist/crash-points/*-on-*.md' \
+	  'CRASH_POINTS=full python3 -m pytest -q -s -p no:cacheprovider tests/kernel/test_crash_points.py -k $* >&2 && cat dist/crash-points/*-on-*.md' \
 	  | sed -n '/^## /,$$p' >dist/crash-points/node-$*.md
 
 # make chaos SECONDS=600 SEED=7 runs longer; a seed repeats its sequence.

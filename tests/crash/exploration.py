@@ -121,7 +121,9 @@ class Exploration:
             if died_at == point:
                 with an_agent(scene.host, scene.agents):
                     wrong = WAYS[way](scene, pod)
-                yield Outcome(point, way, wrong)
+                outcome = Outcome(point, way, wrong)
+                print(f"{point.name} {point.about}, {way}: {outcome.words}", flush=True)
+                yield outcome
                 return
             self._run(None)  # whose numbers are those of a whole run again
         self.missed.append((point, way))

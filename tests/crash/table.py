@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 TABLES = Path(__file__).parents[2] / "dist" / "crash-points"
 _INTRODUCTION = """# Crash points
 
-Plugin and agent, killed before all system calls of an ADD and a DEL that change something; made by
-`make crash-points`, see [reliability](reliability.md). Each process was seen to die in the call that
-its row names. After the kill either DEL comes, or the sandbox goes, another pod comes, and GC is
-called. On parents that are made for the pod, calls that other processes do not see are followed by
-one of both, in turns.
+Plugin and agent, killed before the system calls of an ADD and a DEL that change something; made by
+`make crash-points`, see [reliability](reliability.md). On macvlan with `hostAccess` these are all such
+calls; on parents that are made for the pod, those by which other processes see parents and links. Each
+process was seen to die in the call that its row names. After the kill either DEL comes, or the sandbox
+goes, another pod comes, and GC is called.
 """
 _HEADER = "| killed before | of | then DEL | then the next ADD and GC |\n|---|---|---|---|"
 

@@ -183,7 +183,7 @@ class Figures(NamedTuple):
     """All that was measured; milliseconds, or MiB of memory."""
 
     alone: dict[str, dict[str, list[float]]]  # by stack and form: ADD, DEL
-    floor: tuple[float, float]  # milliseconds of the floor, and an ADD by the agent in units of it
+    floor: tuple[float, float, float]  # its milliseconds; an ADD and a VERSION by the agent in units of it
     bursts: dict[tuple[str, int], tuple[Burst, Burst]]  # by form and pods: ADD, DEL
     processor: dict[str, tuple[float, float]]  # by form: ADD, DEL
     crowded: dict[int, tuple[float, float]]  # by pods that are there: ADD, the floor's
@@ -202,6 +202,17 @@ def floor(bench: Bench, uplink: str, fixed: str = "") -> Callable[[int], Iterato
             yield (time.perf_counter() - started) * 1e3
 
     return case
+
+
+def in_floors(bench: Bench, warm: Form, rounds: int) -> tuple[float, float, float]:
+    """Return the milliseconds of the floor, and in floors an ADD and a VERSION, which changes nothing."""
+    cases = {
+        "floor": floor(bench, warm.uplink),
+        "ADD": bench.one_at_a_time(warm, "IPv4"),
+        "VERSION": lambda _number: iter([timed(bench.verb(warm, "IPv4", "VERSION", bench.pods[0]))]),
+    }
+    found = {name: figures[0] for name, figures in interleaved(cases, rounds).items()}
+    return found["floor"], found["ADD"] / found["floor"], found["VERSION"] / found["floor"]
 
 
 def measure(directory: Path, *, quick: bool) -> Figures:
@@ -229,10 +240,8 @@ def measure(directory: Path, *, quick: bool) -> Figures:
         print(memory, flush=True)
         alone = {"IPv4": compare(bench, [go, warm, reached, cold], "IPv4", 15 if quick else 51)}
         alone["dual stack"] = compare(bench, [go, warm, reached, cold], "dual stack", 3 if quick else 9)
-        cases = {"floor": floor(bench, warm.uplink), "warm": bench.one_at_a_time(warm, "IPv4")}
-        beside_floor = interleaved(cases, 15 if quick else 51)
-        least, over = beside_floor["floor"][0], beside_floor["warm"][0] / beside_floor["floor"][0]
-        print(alone, f"floor {least:.2f}, ADD {over:.2f} x of it", flush=True)
+        least, add, version = in_floors(bench, warm, 15 if quick else 51)
+        print(alone, f"floor {least:.2f} ms, ADD {add:.2f}, VERSION {version:.2f} floors", flush=True)
         bursts, processor = {}, {}
         for pods in (50, 100) if quick else (50, 100, 250):
             for form in (go, warm, cold) if pods == 50 else (go, warm):
@@ -249,4 +258,4 @@ def measure(directory: Path, *, quick: bool) -> Figures:
         print(crowded, flush=True)
     finally:
         agent.stop()
-    return Figures(alone, (least, over), bursts, processor, crowded, memory)
+    return Figures(alone, (least, add, version), bursts, processor, crowded, memory)

@@ -26,7 +26,6 @@ from cni_ipam.poolfile import PoolFile, pools
 from cni_ipam.reclaim import GRACE_S
 from cni_ipam.upkeep import EMPTY_S, Demand, Use
 
-CONTACT_S = 30.0  # an idle node asks the engine once in this time
 _PRESSED_S = 5.0  # while other nodes may ask for a block
 _PATIENCE_S = 1.0  # after a failure, doubled with each
 _PINS_CONTACTS = 10
@@ -95,7 +94,8 @@ class Claimer:
         self,
         warn: Callable[[str], None],
         data_dir: str = DATA_DIR,
-        contact_s: float = CONTACT_S,
+        *,
+        contact_s: float,
         grace_s: float = GRACE_S,
         empty_s: float = EMPTY_S,
     ) -> None:

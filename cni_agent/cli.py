@@ -11,15 +11,14 @@ from collections.abc import Iterator
 import click
 
 from cni_agent import health, install, systemd
-from cni_agent.claimer import CONTACT_S, Claimer
 from cni_agent.cluster_metrics import ClusterMetrics
+from cni_agent.cluster_tasks import CONTACT_S, ClusterTasks
 from cni_agent.exporting import Exporting
 from cni_agent.listener import Listener, listen
 from cni_agent.log import Log
 from cni_agent.memory import share_one_arena
 from cni_agent.metrics import Metrics
 from cni_agent.preload import preloaded
-from cni_agent.prober import EVERY_S, Prober
 from cni_agent.server import Server
 from cni_agent.tasks import running
 from cni_core.errors import CniError
@@ -87,16 +86,14 @@ def serve_command(  # noqa: PLR0913 - an option each
     log, metrics = Log(sys.stderr.fileno()), Metrics()
     if node:
         _name_this_node(node, log)
-    claimer = Claimer(log.fault, contact_s=contact, grace_s=grace)
-    prober = Prober(log.fault, claimer.nodes_of, every_s=min(EVERY_S, 2 * contact), silent_s=grace)
-    metrics.registry.register(ClusterMetrics(claimer))
+    cluster = ClusterTasks(log.fault, contact, grace)
+    metrics.registry.register(ClusterMetrics(cluster.counts))
     subscribers = (metrics.observe, log.write) if logs_verbs else (metrics.observe,)
-    server = Server(listener, loaders, subscribers, log.fault, claimer.wake)
+    server = Server(listener, loaders, subscribers, log.fault, cluster.wake)
     with (
         metrics.served(metrics_at, listener.path),
-        running("claims", claimer),
+        running("claims", cluster),
         running("routes", Exporting(log.fault)),
-        running("probes", prober),
     ):
         gc.collect()
         gc.freeze()  # loaded objects stay: collections need not look at them

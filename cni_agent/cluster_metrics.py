@@ -1,12 +1,15 @@
 """Metrics of the pools that this node shares with others: blocks, claims, the engine."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from cni_agent.claimer import Claimer
 from cni_ipam import engine_waits
+
+if TYPE_CHECKING:
+    from cni_agent.claimer import Counts
 
 _BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 6.0)
 
@@ -14,8 +17,8 @@ _BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 6.0)
 class ClusterMetrics:
     """The counts of the claimer, and the blocks on disk, at each scrape."""
 
-    def __init__(self, claimer: Claimer) -> None:
-        self._claimer = claimer
+    def __init__(self, counts: "Callable[[], Mapping[str, Counts]]") -> None:
+        self._counts = counts
         self._waits = Histogram(
             "cni_engine_wait_seconds",
             "Seconds that a pod's ADD or DEL waited for the cluster's store, those that gave up included.",
@@ -40,7 +43,7 @@ class ClusterMetrics:
         free = GaugeMetricFamily(
             "cni_block_free_addresses", "Free addresses in the blocks of this node.", labels=labels
         )
-        for pool, found in sorted(self._claimer.counts().items()):
+        for pool, found in sorted(self._counts().items()):
             claims.add_metric([pool], found.claimed)
             given.add_metric([pool], found.given_back)
             failures.add_metric([pool], found.failures)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cni_agent.claimer import Claimer
+from cni_agent.cluster_tasks import CONTACT_S
 from tests.bench import report
 from tests.cluster.etcds import Etcds
 from tests.cluster.nodes import Node
@@ -33,7 +34,7 @@ def measure(executable: Path, directory: Path, *, pods: int) -> Found:
     with Etcds() as etcd:
         local = Ipam(executable, directory / "local", POOL)
         shared = Node(executable, directory, etcd.conf(), "n1", POOL)
-        claimer = Claimer(lambda text: print(text, flush=True), str(shared.data_dir))
+        claimer = Claimer(lambda text: print(text, flush=True), str(shared.data_dir), contact_s=CONTACT_S)
         threading.Thread(target=claimer.run, daemon=True).start()
         sides: dict[str, tuple[Ipam, Callable[[], None]]] = {
             "this node's pool": (local, lambda: None), "a shared pool": (shared, claimer.wake),

@@ -116,7 +116,7 @@ def test_a_hungry_node_does_not_press_an_engine_that_is_away(
 
 def test_waits_of_pods_are_counted(node: Node) -> None:
     registry = CollectorRegistry()
-    registry.register(ClusterMetrics(claimer(node)))
+    registry.register(ClusterMetrics(claimer(node).counts))
 
     assert node.warm("ADD", "a").status == 0  # it claims the first block
     assert node.warm("ADD", "b").status == 0  # asks nobody

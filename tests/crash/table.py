@@ -30,8 +30,9 @@ def write_table(title: str, outcomes: Iterable[Outcome]) -> None:
         for point, ways in words.items()
     ]
     TABLES.mkdir(parents=True, exist_ok=True)
-    (TABLES / f"{title.replace(' ', '-')}.md").write_text("\n".join([f"## {title}", "", _HEADER, *rows, ""]))
+    text = "\n".join([f"## {title}", "", _HEADER, *rows, "", ""])
+    (TABLES / f"{title.replace(' ', '-')}.md").write_text(text)
 
 
 if __name__ == "__main__":
-    print("\n".join([_INTRODUCTION, *(path.read_text() for path in sorted(TABLES.glob("*.md")))]), end="")
+    print("".join([_INTRODUCTION, "\n", *(path.read_text() for path in sorted(TABLES.glob("*.md")))]), end="")

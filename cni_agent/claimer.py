@@ -283,6 +283,7 @@ class Claimer:
         if pool.has_want and pool.counts.free:
             claims.want_no_more()  # the pods that it was for have gone, or found room
             pool.has_want = False
+        store.trim_marks()
 
     @staticmethod
     def _give_back(store: BlockStore, claims: Claims, pool: _Pool, spare: Iterable[Block]) -> None:

@@ -8,34 +8,34 @@ for in two looks becomes a pin of no node: every node steps over it, until it ha
 import ipaddress
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from cni_agent import strangers
 from cni_agent.reclaimer import layer2_parents
 from cni_agent.strangers import At
 from cni_core.boot import boot_id
-from cni_core.errors import CniError, LinkFailure
-from cni_core.lock import locked
+from cni_core.errors import CniError, LinkFailure, TryAgainLater
 from cni_ipam import blocks, objects
+from cni_ipam.allocator import BLOCK_BITS
 from cni_ipam.block_store import BlockStore
 from cni_ipam.claims import Claims
-from cni_ipam.engine import Entry
-from cni_ipam.holdings import HoldingsFile
+from cni_ipam.engine import Entry, Fields
+from cni_ipam.holdings import Holdings, HoldingsFile
 from cni_ipam.lease import timestamp
 from cni_ipam.place import DATA_DIR, Place
 from cni_ipam.poolfile import PoolFile, pools
-from cni_ipam.ranges import clip, to_address
+from cni_ipam.ranges import Interval, clip, merge, to_address
 from cni_ipam.reclaim import GRACE_S
 from cni_net.probe import answering
 from cni_net.rtnl import open_rtnl
 
 EVERY_S = 60.0
-_NEW_MOST = 4  # declined at one look, so that a fault of the wire cannot empty a pool at once
 _GAP = 3  # so many intervals without a look, and nothing is known of the time between
 
 
 class _Seen:
-    """What the looks at a pool have shown so far."""
+    """What the looks at a pool have shown so far; `last` is the end of the tour, `said` the troubles told."""
 
     def __init__(self) -> None:
         self.looked = 0.0
@@ -43,6 +43,14 @@ class _Seen:
         self.suspected: dict[At, str] = {}
         self.last: At | None = None
         self.said: set[str] = set()
+
+
+class _Wire(NamedTuple):
+    """The answers of strangers at one look; whether every link could be asked; and troubles."""
+
+    heard: dict[At, str]
+    is_whole: bool
+    troubles: set[str]
 
 
 class Prober:
@@ -98,41 +106,25 @@ class Prober:
     def _probe(self, store: BlockStore, links: Sequence[str]) -> None:
         claims, pool = store.claims(), store.place.pool
         seen = self._seen.setdefault(pool, _Seen())
-        declined, is_free = _declined(claims), free(store)
-        following = strangers.next_ones(is_free, seen.last, strangers.share(self._nodes_of(pool)))
+        declined, (free, leased) = _declined(claims), addresses(store)
+        following = strangers.next_ones(free, seen.last, strangers.share(self._nodes_of(pool)))
         seen.last = following[-1] if following else None
-        asked = list(dict.fromkeys([*declined, *(at for at in seen.suspected if at in is_free), *following]))
-        heard, is_whole = self._answers(seen, pool, links, asked)
-        heard |= {at: mac for at, mac in _of_this_node().items() if at in is_free or at in declined}
-        still_free = free(store)  # a pod may have got one meanwhile, and have answered itself
-        news = strangers.confirmed(heard, seen.suspected, still_free - set(declined), _NEW_MOST)
+        asked = list(dict.fromkeys([*declined, *(at for at in seen.suspected if at in free), *following]))
+        wire = _asked(links, asked, leased)
+        own = {at for at in _of_this_node() if at in free or at in declined}
+        heard = wire.heard | dict.fromkeys(own, "")
+        still_free, _leased = addresses(store)  # a pod may have got one meanwhile, and have answered itself
+        news = strangers.confirmed(heard, seen.suspected, still_free - set(declined))
         seen.suspected = {at: mac for at, mac in heard.items() if at in still_free and at not in declined}
-        silent = self._silent(seen, declined, heard, is_whole=is_whole)
+        silent = self._silent(seen, declined, heard, is_whole=wire.is_whole)
+        self._tell(seen, pool, wire.troubles)
         self._change(store, claims, news, silent)
 
-    def _answers(
-        self, seen: _Seen, pool: str, links: Sequence[str], asked: Sequence[At]
-    ) -> tuple[dict[At, str], bool]:
-        """Return the answers of strangers, and whether every link could be asked; troubles are told once."""
-        texts = {str(to_address(*at)): at for at in asked}
-        answers: dict[str, str] = {}
-        said = set()
-        for link in links:
-            try:
-                answers |= answering(link, list(texts), rounds=1)
-            except LinkFailure as error:
-                reason = error.msg.rpartition(": ")[
-                    2
-                ]  # what is before it names an address, another each time
-                said.add(f"probe {link}: {reason}")
-        is_whole = not said
-        heard = {texts[text]: mac for text, mac in answers.items()}
-        routers = strangers.routers(asked, heard)
-        said |= {f"{mac} answers for most free addresses: none is declined for it" for mac in routers}
-        for text in said - seen.said:
+    def _tell(self, seen: _Seen, pool: str, troubles: set[str]) -> None:
+        """Tell each trouble once, while it lasts."""
+        for text in troubles - seen.said:
             self._warn(f"pool {pool}: {text}")
-        seen.said = said
-        return {at: mac for at, mac in heard.items() if mac not in routers}, is_whole
+        seen.said = troubles
 
     def _silent(
         self, seen: _Seen, declined: Mapping[At, Entry], heard: Mapping[At, str], *, is_whole: bool
@@ -148,51 +140,123 @@ class Prober:
         self, store: BlockStore, claims: Claims, news: Mapping[At, str], silent: Sequence[Entry]
     ) -> None:
         """Decline addresses, and free those that have become silent."""
-        pool = store.place.pool
+        pool, now = store.place.pool, claims.file.read()
+        most = strangers.room(sum(block.size for block in now.usable), len(now.foreign))
         for at, mac in news.items():
-            self._decline(claims, at, mac)
+            if most and self._decline(store, claims, at, mac):
+                most -= 1
         for entry in silent:
             if claims.engine.delete(entry):
                 self._warn(f"pool {pool}: nobody answers for {entry.fields['address']}: it is free again")
         if news or silent:
             with claims.alone():
                 claims.look_for_pins()
-            with locked(f"{store.directory}/lock"):
-                store.clear_marks()
 
-    def _decline(self, claims: Claims, at: At, mac: str) -> None:
+    def _decline(self, store: BlockStore, claims: Claims, at: At, mac: str) -> bool:
+        """Decline an address: first here, so that no pod gets it while the engine is asked."""
+        if not _set_aside(store, claims, at):
+            return False
         pool = claims.place.pool
-        fields = objects.declined_fields(pool, *at, mac, timestamp())
-        if claims.engine.create("pin", blocks.object_name(pool, *at), fields) is not None:
-            self._warn(f"pool {pool}: {mac} answers for {to_address(*at)}, which is declined")
+        who = f"{mac} on the wire" if mac else f"node {claims.me().node}"
+        name, fields = (
+            blocks.object_name(pool, *at),
+            objects.declined_fields(pool, *at, who, mac, timestamp()),
+        )
+        entry = claims.engine.create("pin", name, fields) or _in_place_of_damaged(claims, name, fields)
+        if entry is None:
+            return False
+        if not _holds(claims.file.read(), at):  # meanwhile; its next holder has not seen the pin
+            claims.engine.delete(entry)
+            return False
+        self._warn(f"pool {pool}: {who} has {to_address(*at)}, which is declined")
+        return True
 
 
-def _of_this_node() -> dict[At, str]:
-    """Return the addresses of the node's own links, which do not answer it, with their MAC addresses."""
+def _set_aside(store: BlockStore, claims: Claims, at: At) -> bool:
+    """Keep an address from pods, unless one has just got it; return whether it is kept."""
+
+    def change(now: Holdings) -> Holdings:
+        if not _holds(now, at) or store.is_taken(*at):
+            return now
+        return now._replace(foreign=tuple(sorted({*now.foreign, at})))
+
+    return at in claims.change(change).foreign
+
+
+def _holds(now: Holdings, at: At) -> bool:
+    return any(block.contains(*at) for block in now.usable)
+
+
+def _in_place_of_damaged(claims: Claims, name: str, fields: Fields) -> Entry | None:
+    found = claims.engine.read("pin", name)
+    is_damaged = found is not None and objects.pinned(found) is None
+    return claims.engine.replace(found, fields) if found is not None and is_damaged else None
+
+
+def _asked(links: Sequence[str], asked: Sequence[At], leased: Collection[At]) -> _Wire:
+    """Ask the wire for addresses; the answers of routers are left out."""
+    texts = {str(to_address(*at)): at for at in asked}
+    heard: dict[At, str] = {}
+    troubles = set()
+    is_whole = True
+    for link in links:
+        try:
+            answers = {texts[text]: mac for text, mac in answering(link, list(texts), rounds=1).items()}
+            controls = strangers.controls(leased, {version for version, _number in answers})
+            routers = set(answering(link, [str(to_address(*at)) for at in controls]).values())
+        except LinkFailure as error:
+            troubles.add(f"probe {link}: {_reason(error)}")
+            is_whole = False
+            continue
+        for mac in routers & set(answers.values()):
+            troubles.add(f"{mac} answers for leased addresses too, as by proxy ARP: none is declined for it")
+        heard |= {at: mac for at, mac in answers.items() if mac not in routers}
+    return _Wire(heard, is_whole, troubles)
+
+
+def _reason(error: LinkFailure) -> str:
+    """Return the end of a message: what is before it names an address, another one each time."""
+    return error.msg.rpartition(": ")[2]
+
+
+def _of_this_node() -> set[At]:
+    """Return the addresses of the node's own links, which do not answer it."""
     with open_rtnl() as rtnl:
-        macs = {link.ifindex: link.mac for link in rtnl.links()}
-        found = [(ipaddress.ip_address(own.ip), own.ifindex) for own in rtnl.host_addresses()]
-    return {(ip.version, int(ip)): macs[index] for ip, index in found if macs.get(index)}
+        found = [ipaddress.ip_address(own.ip) for own in rtnl.host_addresses()]
+    return {(ip.version, int(ip)) for ip in found}
 
 
-def free(store: BlockStore) -> set[At]:
-    """Return the addresses of this node's blocks that a pod may get next."""
-    found: set[At] = set()
-    if store.holdings.read().confirmed != boot_id():
-        return found
-    leasable = PoolFile(store.place).leasable()
-    parts = {version: store.leasable_parts(version) for version, _intervals in leasable}
-    with locked(f"{store.directory}/lock"):
-        for version, intervals in leasable:
-            for part in (part for ends in intervals for part in clip(parts[version], *ends)):
-                numbers = range(part[0], part[1] + 1)
-                found |= {(version, n) for n in numbers if not store.is_taken(version, n)}
-    return found
+def addresses(store: BlockStore) -> tuple[set[At], set[At]]:
+    """Return the addresses of this node's blocks that a pod may get next, and the leased ones.
+
+    The pool is not locked for that, so that no pod waits: whoever declines one looks again.
+    """
+    free: set[At] = set()
+    leased: set[At] = set()
+    holdings = store.holdings.read()
+    if holdings.confirmed != boot_id():
+        return free, leased
+    leased |= {pin.at for pin in holdings.pins if pin.key is not None}
+    demands: dict[int, list[Interval]] = {}
+    for version, intervals in PoolFile(store.place).leasable():
+        demands.setdefault(version, []).extend(intervals)
+    for version, intervals in demands.items():
+        here = store.leasable_parts(version)
+        parts = [part for ends in merge(intervals) for part in clip(here, *ends)]
+        groups = {g for first, last in parts for g in range(first >> BLOCK_BITS, (last >> BLOCK_BITS) + 1)}
+        taken = {number for group in groups for number in store.taken(version, group)}
+        everything = {number for first, last in parts for number in range(first, last + 1)}
+        free |= {(version, number) for number in everything - taken}
+        leased |= {(version, number) for number in everything & taken}
+    return free, leased
 
 
 def _declined(claims: Claims) -> dict[At, Entry]:
     """Return the addresses of this node's blocks that are declined; asks the engine if there may be any."""
     foreign = set(claims.file.read().foreign)
-    entries = claims.engine.list("pin", claims.place.pool).entries if foreign else ()
+    try:
+        entries = claims.engine.list("pin", claims.place.pool).entries if foreign else ()
+    except TryAgainLater:  # strangers are looked for all the same, and kept from pods here
+        return {}
     found = {objects.pinned(entry): entry for entry in entries if objects.is_declined(entry)}
     return {at: entry for at, entry in found.items() if at is not None and at in foreign}

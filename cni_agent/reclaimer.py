@@ -11,7 +11,7 @@ from cni_core.errors import CniError
 from cni_ipam import estate, reclaim
 from cni_ipam.claims import Claims
 from cni_ipam.engine import Entry
-from cni_ipam.objects import addresses_of, is_of
+from cni_ipam.objects import addresses_of, block_of, declined_macs, is_of
 from cni_ipam.place import place_of
 from cni_ipam.reclaim import GRACE_S, Proof
 from cni_vlan.ledger import Ledger
@@ -64,21 +64,29 @@ class Reclaimer:
         """Take all that a dead node holds in the pool, or nothing; return the number of objects."""
         pool = claims.place.pool
         theirs = [entry for entry in objects if is_of(entry, incarnation)]
-        reason = self._objection(pool, theirs) or self._has_returned(claims, incarnation, theirs)
+        reason = self._objection(pool, theirs, declined_macs(objects)) or self._has_returned(
+            claims, incarnation, theirs
+        )
         if reason:
             node = theirs[0].fields.get("node")
             self._warn(f"pool {pool}: the blocks of dead node {node} stay: {reason}")
             del self._proofs[incarnation]  # it begins anew
             self._seen = None
             return 0
+        for block in filter(None, map(block_of, theirs)):
+            for entry in estate.declined_in(block, objects):
+                claims.engine.delete(entry)
         taken = estate.take(claims.engine, incarnation, theirs)
         for entry in taken:
             self._warn(f"pool {pool}: took {entry.name} from dead node {entry.fields.get('node')}")
         return len(taken)
 
     @staticmethod
-    def _objection(pool: str, theirs: Sequence[Entry]) -> str:
-        """Return the reason why a node may be alive, "" if all of its addresses are silent on the wire."""
+    def _objection(pool: str, theirs: Sequence[Entry], declined: Mapping[str, str]) -> str:
+        """Return the reason why a node may be alive, "" if all of its addresses are silent on the wire.
+
+        `declined` are the addresses of strangers, with the MAC addresses that may answer for them.
+        """
         from cni_net.probe import answering
 
         links = layer2_parents(pool)
@@ -91,7 +99,8 @@ class Reclaimer:
                 alive |= answering(link, addresses)
         except CniError as error:
             return error.msg
-        return ", ".join(f"{mac} answers for {address}" for address, mac in sorted(alive.items()))
+        own = {address: mac for address, mac in alive.items() if declined.get(address) != mac}
+        return ", ".join(f"{mac} answers for {address}" for address, mac in sorted(own.items()))
 
     @staticmethod
     def _has_returned(claims: Claims, incarnation: str, theirs: Sequence[Entry]) -> str:

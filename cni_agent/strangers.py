@@ -1,13 +1,13 @@
 """Deciding on the answers for addresses that a pod may get next: of strangers, of routers. Pure functions."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 At = tuple[int, int]  # an IP version, and an address as a number
 
-_FEW = 4  # addresses that one host may well have
 _ASKED_MOST = 16  # at one look: a switch that limits ARP may close the port for more
 _ASKED_IN_ALL = 1600  # by all nodes at their looks of a minute: each pod of the network hears every one
+_DECLINED_MOST = 4  # at one look, so that a fault of the wire cannot empty a pool at once
+_CONTROLS = 2
 
 
 def share(nodes: int) -> int:
@@ -16,25 +16,26 @@ def share(nodes: int) -> int:
 
 
 def next_ones(free: Collection[At], after: At | None, most: int) -> list[At]:
-    """Return the free addresses to ask for: those that follow the last one of the look before."""
+    """Return the next addresses of a tour of all free ones, after the last one of the look before."""
     ordered = sorted(free)
     later = [at for at in ordered if after is not None and at > after]
     return [*later, *(at for at in ordered if after is None or at <= after)][:most]
 
 
-def routers(asked: Iterable[At], heard: Mapping[At, str]) -> set[str]:
-    """Return the MAC addresses of routers with proxy ARP: they answer for most addresses of a version."""
-    total = Counter(version for version, _number in asked)
-    answers = Counter((version, mac) for (version, _number), mac in heard.items())
-    return {mac for (version, mac), n in answers.items() if n > _FEW and 2 * n > total[version]}
+def controls(leased: Iterable[At], versions: Collection[int]) -> list[At]:
+    """Return addresses of this node's pods, for which nobody but a router with proxy ARP answers the node."""
+    ordered = sorted(leased)
+    return [at for version in sorted(versions) for at in [a for a in ordered if a[0] == version][:_CONTROLS]]
 
 
-def confirmed(
-    heard: Mapping[At, str], before: Mapping[At, str], free: Collection[At], most: int
-) -> dict[At, str]:
-    """Return the answers that the look before had too: a pod of our own may come and go within one."""
-    again = sorted(at for at, mac in heard.items() if at in free and before.get(at) == mac)
-    return {at: heard[at] for at in again[:most]}
+def room(held: int, declined: int) -> int:
+    """Return how many addresses may be declined at a look, never more than half of those held."""
+    return max(0, min(_DECLINED_MOST, (held + 1) // 2 - declined))
+
+
+def confirmed(heard: Mapping[At, str], before: Mapping[At, str], free: Collection[At]) -> dict[At, str]:
+    """Return the answers that the look before had too: a pod of our own may come and go within one look."""
+    return {at: heard[at] for at in sorted(heard) if at in free and before.get(at) == heard[at]}
 
 
 def silences(

@@ -175,6 +175,8 @@ def band(range_set: RangeSet, pinned_addresses: Sequence[Interval]) -> list[Inte
 def may_take(entry: Entry, tenant: Tenant, incarnation: str) -> bool:
     """Return whether an attachment may have a pinned address: its own, or its owner's that nobody uses."""
     fields = entry.fields
+    if objects.is_declined(entry):
+        return False
     if objects.is_of(entry, incarnation) and objects.key_of(entry) == tenant.key:
         return True
     return bool(tenant.owner) and fields.get("owner") == tenant.owner and not fields.get("container")
@@ -184,7 +186,7 @@ def taken_words(entry: Entry, pool: str) -> tuple[str, str]:
     """Return message and details of the error for an address that another has."""
     fields = entry.fields
     if objects.is_declined(entry):
-        who = f"{fields.get('owner')} answers for it"
-        return f"requested IP address {fields.get('address')} is not available", f"pool {pool}: {who}"
+        who = fields.get("owner")
+        return f"requested IP address {fields.get('address')} is not available", f"pool {pool}: {who} has it"
     who = f"{fields.get('owner') or fields.get('container') or 'another'} on node {fields.get('node')}"
     return f"requested IP address {fields.get('address')} is not available", f"pool {pool}: {who} has it"

@@ -57,7 +57,7 @@ class NeedsPin(Exception):
 
 
 # Of a long-lived process: the part of each range set that this node holds, by pool and identity.
-_held: dict[tuple[str, str], tuple[Holdings, RangeSet]] = {}
+_held: dict[tuple[str, str], tuple[Holdings, Cluster, RangeSet]] = {}
 _HELD_MOST = 256
 
 
@@ -169,14 +169,14 @@ class BlockStore(DiskStore):
         holdings = self.holdings.read()
         key = (self.directory, range_set.identity)
         known = _held.get(key)
-        if known is None or known[0] is not holdings:
+        if known is None or known[0] is not holdings or known[1] != self.cluster:
             if len(_held) >= _HELD_MOST:
                 _held.clear()
             here = RangeSet(range_set.ranges, self.leasable_parts(range_set.version))
             if known is not None:
-                self.carry_marks(known[1], here)
-            known = _held[key] = (holdings, here)
-        return known[1]
+                self.carry_marks(known[2], here)
+            known = _held[key] = (holdings, self.cluster, here)
+        return known[2]
 
     def leasable_parts(self, version: int) -> list[Interval]:
         """Return the addresses of this node's blocks but those that are pinned."""

@@ -35,6 +35,7 @@ from cni_ipam.ranges import Address, RangeSet, gaps, to_address
 
 T = TypeVar("T")
 _SWEEP = 200  # entries of earlier boots removed in one call, so that no call is slow
+_MARKED_SETS_MOST = 64  # a release looks at the marks of each
 _ADDRESS_WIDTH = 39  # of the longest IPv6 address, as text
 _BOOT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # only such names are swept away
 
@@ -175,7 +176,10 @@ class DiskStore:
         return bool(statefile.list_directory(f"{self.place.data_dir}/{pool}/{self._boot}/owners"))
 
     def carry_marks(self, before: RangeSet, now: RangeSet) -> None:
-        """Keep the marks of a set that got or lost a few addresses: a search would read each block anew."""
+        """Keep the marks of a set that got or lost a few addresses: a search would read each block anew.
+
+        A mark stays true as long as its block has got none: so those around what the set has got are removed.
+        """
         if before.identity == now.identity:
             return
         got = (part for ends in now.ordered for part in gaps(*ends, before.ordered))
@@ -185,6 +189,12 @@ class DiskStore:
         marks = f"{self._current}/full"
         with contextlib.suppress(OSError):  # none, or another process has marked some for the new set
             os.rename(f"{marks}/{before.identity}", f"{marks}/{now.identity}")
+
+    def trim_marks(self) -> None:
+        """Remove all marks once those of many former sets are there: one-shot plugins carry none along."""
+        if len(statefile.list_directory(f"{self._current}/full")) > _MARKED_SETS_MOST:
+            with locked(f"{self.directory}/lock"):
+                self.clear_marks()
 
     def clear_marks(self) -> None:
         """Remove all marks of full blocks: each set of held blocks has its own, and old ones pile up."""

@@ -35,6 +35,12 @@ class Entry(NamedTuple):
     fields: Fields
     revision: str
 
+    @property
+    def incarnation(self) -> str:
+        """The incarnation of the node that it belongs to, "" if it is damaged."""
+        found = self.fields.get("incarnation")
+        return found if isinstance(found, str) else ""
+
 
 class Snapshot(NamedTuple):
     """The objects of a kind at one moment.

@@ -6,6 +6,7 @@ First the node's own object is deleted: by this it learns of its loss, should it
 from collections.abc import Iterable, Sequence
 
 from cni_ipam import objects
+from cni_ipam.blocks import Block
 from cni_ipam.engine import Engine, EngineRefused, Entry, Kind
 
 _KINDS: tuple[Kind, ...] = ("block", "pin", "want")
@@ -19,7 +20,7 @@ def held(engine: Engine, pool: str = "") -> list[Entry]:
 
 def remove_node(engine: Engine, entry: Entry) -> None:
     """Delete the object of a node; raises EngineRefused if it is written again all the time."""
-    incarnation = str(entry.fields.get("incarnation"))
+    incarnation = entry.incarnation
     for _try in range(_TRIES):
         if engine.delete(entry):
             return
@@ -39,8 +40,14 @@ def take(engine: Engine, incarnation: str, objects_of_all: Sequence[Entry]) -> l
     return [entry for entry in theirs if engine.delete(entry)]
 
 
+def declined_in(block: Block, pins: Iterable[Entry]) -> list[Entry]:
+    """Return the declined addresses of a block: they go with it, or nobody would ever ask for them again."""
+    found = ((objects.pinned(entry), entry) for entry in pins if objects.is_declined(entry))
+    return [entry for at, entry in found if at is not None and block.contains(*at)]
+
+
 def left_behind(name: str, everything: Iterable[Entry], nodes: Iterable[Entry]) -> set[str]:
     """Return the incarnations that bore a name and have left the cluster, but not what they held."""
-    joined = {str(entry.fields.get("incarnation")) for entry in nodes}
-    found = {str(entry.fields.get("incarnation")) for entry in everything if entry.fields.get("node") == name}
-    return found - joined
+    joined = {entry.incarnation for entry in nodes}
+    theirs = (e for e in everything if e.fields.get("node") == name and not objects.is_declined(e))
+    return {entry.incarnation for entry in theirs} - joined - {""}

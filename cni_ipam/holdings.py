@@ -67,9 +67,10 @@ class Holdings(NamedTuple):
     """The blocks and pins of a node in one pool.
 
     `confirmed` is the boot in which the engine confirmed them, `incarnation` the node that they are of.
-    `size` is the size of new blocks, 0 if the engine was never asked. `foreign` are pins of other nodes
-    inside our blocks. `engine` and `revision` are the engine's id and highest revision so far. No block is
-    claimed before `claim_after`, in seconds of CLOCK_BOOTTIME. `draining`: none is claimed ahead of need.
+    `size` is the size of new blocks, 0 if the engine was never asked. `foreign` are addresses inside our
+    blocks that other nodes have pinned, or that are declined. `engine` and `revision` are the engine's id and
+    highest revision so far. No block is claimed before `claim_after`, in seconds of CLOCK_BOOTTIME.
+    `draining`: none is claimed ahead of need.
     """
 
     blocks: tuple[HeldBlock, ...] = ()

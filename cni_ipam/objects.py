@@ -100,15 +100,16 @@ def pin_fields(pool: str, version: int, number: int, me: Identity, tenant: Tenan
     }
 
 
-def declined_fields(pool: str, version: int, number: int, mac: str, since: str) -> Fields:
-    """Return the fields of a pin that is no node's: somebody on the wire answers for the address."""
+def declined_fields(pool: str, version: int, number: int, who: str, mac: str, since: str) -> Fields:
+    """Return the fields of a pin that is no node's; `mac` is what answered on the wire, "" if nothing."""
     return {
         "pool": pool,
         "address": str(to_address(version, number)),
         "node": "-",
         "incarnation": NOBODY,
         "container": "",
-        "owner": f"{mac} on the wire",
+        "owner": who,
+        "mac": mac,
         "since": since,
     }
 
@@ -116,6 +117,12 @@ def declined_fields(pool: str, version: int, number: int, mac: str, since: str) 
 def is_declined(entry: Entry) -> bool:
     """Return whether an address is declined: no node may lease it."""
     return is_of(entry, NOBODY)
+
+
+def declined_macs(entries: Iterable[Entry]) -> dict[str, str]:
+    """Return the declined addresses, as text, with the MAC addresses that answered for them."""
+    found = {pinned(entry): str(entry.fields.get("mac") or "") for entry in entries if is_declined(entry)}
+    return {str(to_address(*at)): mac for at, mac in found.items() if at is not None}
 
 
 def is_same(entry: Entry, fields: Fields) -> bool:

@@ -46,7 +46,8 @@ class Pins:
     ) -> HeldPin:
         version = range_set.version
         for (of, number), entry in taken.items():
-            if of == version and entry.fields.get("owner") == tenant.owner and range_set.range_of(number):
+            is_theirs = entry.fields.get("owner") == tenant.owner and not objects.is_declined(entry)
+            if of == version and is_theirs and range_set.range_of(number):
                 return self._pin_one(version, number, tenant, entry)
         for first, last in agreement.band(range_set, self._claims.cluster.pinned_of(version)):
             for number in range(first, last + 1):

@@ -32,12 +32,12 @@ def dead(
     """
     joined: dict[str, list[str]] = {}  # a node that was renamed has two names for a moment
     for entry in nodes:
-        joined.setdefault(str(entry.fields.get("incarnation")), []).append(str(entry.fields.get("node")))
+        joined.setdefault(entry.incarnation, []).append(str(entry.fields.get("node")))
     found = {}
     for entry in objects:
-        incarnation = str(entry.fields.get("incarnation"))
-        if incarnation == NOBODY:
-            continue  # a declined address
+        incarnation = entry.incarnation
+        if incarnation in {"", NOBODY}:
+            continue  # damaged, or a declined address
         names = joined.get(incarnation, [])
         proofs = [_proof(name, authority) for name in names]
         if not names:

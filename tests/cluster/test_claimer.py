@@ -95,6 +95,19 @@ def test_no_pod_asks_the_engine_while_blocks_are_claimed_ahead(
     assert node.warm("ADD", "one-more").code == 110
 
 
+def test_marks_of_former_sets_do_not_pile_up(own_etcd: Etcds, executable: Path, tmp_path: Path) -> None:
+    """Where one-shot plugins serve, each claim of the task leaves a set that nobody carries along."""
+    node = Node(executable, tmp_path, own_etcd.conf(), "n1", "10.0.0.0/24")
+    node.add("pod")
+    (boot,) = node.data_dir.glob("lan/*-*-*/")
+    for number in range(100):
+        (boot / "full" / f"{number:012x}" / "10.0.0.0").mkdir(parents=True)
+
+    claimer(node).look_after()
+
+    assert list((boot / "full").glob("*")) == []
+
+
 def test_a_hungry_node_does_not_press_an_engine_that_is_away(
     own_etcd: Etcds, proxy: Proxy, node: Node
 ) -> None:

@@ -45,6 +45,26 @@ def test_nobody_gets_a_pinned_address_by_chance(nodes: tuple[Node, Node]) -> Non
     assert not {f"10.0.0.{n}" for n in range(200, 210)} & set(found)
 
 
+@pytest.mark.parametrize(("before", "after"), [(["10.0.0.3-10.0.0.14"], []), ([], ["10.0.0.3-10.0.0.14"])])
+def test_a_band_that_is_edited_counts_at_once(
+    etcd: Etcds,
+    executable: Path,
+    tmp_path: Path,
+    before: list[str],
+    after: list[str],
+    request: pytest.FixtureRequest,
+) -> None:
+    """Also in an agent, which has seen the pool before."""
+    conf = etcd.conf(prefix=f"/{request.node.name}")
+    node = Node(executable, tmp_path, conf, "n1", "10.0.0.0/28", pinned=before)
+    assert node.warm("ADD", "a").status == 0
+
+    node.conf["ipam"]["pinned"] = after
+
+    reply = node.warm("ADD", "b")
+    assert (reply.code or given(reply)) == (110 if after else "10.0.0.3")
+
+
 def test_a_requested_address_is_one_node_s_until_its_pod_is_gone(
     etcd: Etcds, nodes: tuple[Node, Node]
 ) -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cni_agent.strangers import At, confirmed, next_ones, routers, share, silences
+from cni_agent.strangers import At, confirmed, controls, next_ones, room, share, silences
 
-ROUTER, OTHER, HOST = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:09"
+OTHER, HOST = "02:00:00:00:00:02", "02:00:00:00:00:09"
 
 
 def four(*numbers: int) -> list[At]:
@@ -16,20 +16,27 @@ def six(*numbers: int) -> list[At]:
 
 
 @pytest.mark.parametrize(
-    ("asked", "heard", "found"),
+    ("leased", "versions", "found"),
     [
-        (four(*range(16)), dict.fromkeys(four(*range(16)), ROUTER), {ROUTER}),
-        (four(*range(16)), dict.fromkeys(four(*range(15)), ROUTER), {ROUTER}),  # an answer was lost
-        (four(*range(16)) + six(*range(16)), dict.fromkeys(four(*range(16)), ROUTER), {ROUTER}),
-        (four(*range(16)), dict.fromkeys(four(*range(15)), ROUTER) | {(4, 15): HOST}, {ROUTER}),
-        (four(*range(16)), dict.fromkeys(four(*range(8)), ROUTER), set()),
-        (four(*range(3)), dict.fromkeys(four(*range(3)), HOST), set()),
-        (four(*range(16)), {(4, 7): HOST}, set()),
-        ([], {}, set()),
+        (four(9, 3, 5), [4], four(3, 5)),
+        ([*four(9), *six(7)], [6, 4], [*four(9), *six(7)]),
+        (four(9), [6], []),
+        ([], [4], []),
+        (four(9), [], []),
     ],
 )
-def test_routers_with_proxy_arp(asked: list[At], heard: dict[At, str], found: set[str]) -> None:
-    assert routers(asked, heard) == found
+def test_a_router_is_known_by_its_answers_for_pods(
+    leased: list[At], versions: list[int], found: list[At]
+) -> None:
+    assert controls(leased, versions) == found
+
+
+@pytest.mark.parametrize(
+    ("held", "declined", "found"),
+    [(16, 0, 4), (16, 5, 3), (16, 8, 0), (16, 9, 0), (1, 0, 1), (1, 1, 0), (0, 0, 0)],
+)
+def test_half_of_the_addresses_stay(held: int, declined: int, found: int) -> None:
+    assert room(held, declined) == found
 
 
 @pytest.mark.parametrize(("nodes", "found"), [(0, 16), (1, 16), (100, 16), (200, 8), (1000, 1), (5000, 1)])
@@ -56,17 +63,13 @@ def test_each_free_address_is_asked_for_in_its_turn() -> None:
         ({(4, 1): HOST}, {(4, 1): OTHER}, {}),
         ({(4, 1): HOST}, {(4, 1): HOST}, {(4, 1): HOST}),
         ({(4, 9): HOST}, {(4, 9): HOST}, {}),  # leased meanwhile
-        (
-            dict.fromkeys(four(1, 2, 3), HOST),
-            dict.fromkeys(four(1, 2, 3), HOST),
-            dict.fromkeys(four(1, 2), HOST),
-        ),
+        (dict.fromkeys(four(2, 1), HOST), dict.fromkeys(four(1, 2), HOST), dict.fromkeys(four(1, 2), HOST)),
     ],
 )
 def test_an_answer_counts_when_it_comes_twice(
     heard: dict[At, str], before: dict[At, str], found: dict[At, str]
 ) -> None:
-    assert confirmed(heard, before, four(1, 2, 3), 2) == found
+    assert confirmed(heard, before, four(1, 2, 3)) == found
 
 
 def test_a_silence_begins_with_the_first_look_that_hears_nobody() -> None:

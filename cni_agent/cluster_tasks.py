@@ -56,8 +56,15 @@ class ClusterTasks:
         while not self._stopping.is_set() and not self._shares_a_pool():
             self._woken.wait(self._contact_s)  # a one-shot plugin may make the first one
             self._woken.clear()
-        if self._stopping.is_set():
-            return
+        while not self._stopping.is_set():
+            try:
+                self._look_after()
+            except Exception as error:  # noqa: BLE001 - such as code that an upgrade is just replacing
+                self._warn(f"look after shared pools: {type(error).__name__}: {error}")
+                self._woken.clear()
+                self._woken.wait(self._contact_s)
+
+    def _look_after(self) -> None:
         from cni_agent.claimer import Claimer
         from cni_agent.prober import EVERY_S, Prober
 

@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from cni_agent import strangers
-from cni_agent.reclaimer import layer2_parents
+from cni_agent import pods, strangers
 from cni_agent.strangers import At
 from cni_core.boot import boot_id
 from cni_core.errors import CniError, LinkFailure, TryAgainLater
@@ -20,14 +19,14 @@ from cni_ipam import blocks, objects
 from cni_ipam.allocator import BLOCK_BITS
 from cni_ipam.block_store import BlockStore
 from cni_ipam.claims import Claims
-from cni_ipam.engine import Entry, Fields
+from cni_ipam.engine import Entry
 from cni_ipam.holdings import Holdings, HoldingsFile
 from cni_ipam.lease import timestamp
 from cni_ipam.place import DATA_DIR, Place
 from cni_ipam.poolfile import PoolFile, pools
 from cni_ipam.ranges import Interval, clip, merge, to_address
 from cni_ipam.reclaim import GRACE_S
-from cni_net.probe import answering
+from cni_net.probe import ROUNDS, answering
 from cni_net.rtnl import open_rtnl
 
 EVERY_S = 60.0
@@ -95,7 +94,7 @@ class Prober:
         place = Place(name, self._data_dir)
         try:
             cluster = HoldingsFile(place).cluster()
-            links = layer2_parents(name) if cluster is not None else []
+            links = pods.on_layer2(name) if cluster is not None else {}
             if cluster is not None and links:
                 self._probe(BlockStore(place, cluster, self._warn), links)
         except CniError as error:
@@ -103,22 +102,26 @@ class Prober:
         except Exception as error:  # noqa: BLE001 - whatever it is: the other pools need the task
             self._warn(f"probe the addresses of pool {name}: {type(error).__name__}: {error}")
 
-    def _probe(self, store: BlockStore, links: Sequence[str]) -> None:
+    def _probe(self, store: BlockStore, links: Mapping[str, Collection[At]]) -> None:
+        """Look once; `links` have the addresses of their pods."""
         claims, pool = store.claims(), store.place.pool
         seen = self._seen.setdefault(pool, _Seen())
-        declined, (free, leased) = _declined(claims), addresses(store)
+        declined, aside = _declined(claims), {(of, number) for of, number, _who in claims.file.read().aside}
+        free = free_addresses(store)
         following = strangers.next_ones(free, seen.last, strangers.share(self._nodes_of(pool)))
         seen.last = following[-1] if following else None
-        asked = list(dict.fromkeys([*declined, *(at for at in seen.suspected if at in free), *following]))
-        wire = _asked(links, asked, leased)
-        own = {at for at in _of_this_node() if at in free or at in declined}
-        heard = wire.heard | dict.fromkeys(own, "")
-        still_free, _leased = addresses(store)  # a pod may have got one meanwhile, and have answered itself
-        news = strangers.confirmed(heard, seen.suspected, still_free - set(declined))
-        seen.suspected = {at: mac for at, mac in heard.items() if at in still_free and at not in declined}
-        silent = self._silent(seen, declined, heard, is_whole=wire.is_whole)
+        suspected = [at for at in seen.suspected if at in free]
+        wire = _asked(links, list(dict.fromkeys([*declined, *aside, *suspected, *following])))
+        own = _of_this_node().union(*links.values()) & {*free, *declined, *aside}
+        heard = {at: f"{mac} on the wire" for at, mac in wire.heard.items()}
+        heard |= dict.fromkeys(own, f"node {claims.me().node}")
+        still_free = free_addresses(store)  # a pod may have got one meanwhile, and have answered itself
+        news = strangers.confirmed(heard, seen.suspected, still_free)
+        seen.suspected = {at: who for at, who in heard.items() if at in still_free}
+        silent = self._silent(seen, [*declined, *aside], heard, is_whole=wire.is_whole)
         self._tell(seen, pool, wire.troubles)
-        self._change(store, claims, news, silent)
+        _set_aside(store, claims, news, silent)
+        self._follow(claims, declined, heard, silent)
 
     def _tell(self, seen: _Seen, pool: str, troubles: set[str]) -> None:
         """Tell each trouble once, while it lasts."""
@@ -127,91 +130,95 @@ class Prober:
         seen.said = troubles
 
     def _silent(
-        self, seen: _Seen, declined: Mapping[At, Entry], heard: Mapping[At, str], *, is_whole: bool
-    ) -> list[Entry]:
+        self, seen: _Seen, watched: Sequence[At], heard: Mapping[At, str], *, is_whole: bool
+    ) -> set[At]:
         """Return the addresses that nobody has answered for at each look, for long enough."""
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         known = seen.since if now - seen.looked <= _GAP * self._every_s else {}
-        seen.since = strangers.silences(known, list(declined), heard, now) if is_whole else {}
+        seen.since = strangers.silences(known, watched, heard, now) if is_whole else {}
         seen.looked = now
-        return [declined[at] for at, since in seen.since.items() if now - since >= self._silent_s]
+        return {at for at, since in seen.since.items() if now - since >= self._silent_s}
 
-    def _change(
-        self, store: BlockStore, claims: Claims, news: Mapping[At, str], silent: Sequence[Entry]
+    def _follow(
+        self, claims: Claims, declined: Mapping[At, Entry], heard: Mapping[At, str], silent: Collection[At]
     ) -> None:
-        """Decline addresses, and free those that have become silent."""
-        pool, now = store.place.pool, claims.file.read()
-        most = strangers.room(sum(block.size for block in now.usable), len(now.foreign))
-        for at, mac in news.items():
-            if most and self._decline(store, claims, at, mac):
-                most -= 1
-        for entry in silent:
-            if claims.engine.delete(entry):
+        """Have the engine's objects follow: of addresses set aside, with a new holder, and silent ones."""
+        pool, aside = claims.place.pool, claims.file.read().aside
+        for version, number, who in aside:
+            if _declare(claims, (version, number), who):
+                address = to_address(version, number)
+                self._warn(f"pool {pool}: {who} has {address}, which is declined")
+        for at, entry in declined.items():
+            if at in silent and claims.engine.delete(entry):
                 self._warn(f"pool {pool}: nobody answers for {entry.fields['address']}: it is free again")
-        if news or silent:
+            elif entry.fields.get("owner") != heard.get(at, entry.fields.get("owner")):
+                claims.engine.replace(entry, {**entry.fields, "owner": heard[at]})
+        if aside or silent & declined.keys():
             with claims.alone():
                 claims.look_for_pins()
-
-    def _decline(self, store: BlockStore, claims: Claims, at: At, mac: str) -> bool:
-        """Decline an address: first here, so that no pod gets it while the engine is asked."""
-        if not _set_aside(store, claims, at):
-            return False
-        pool = claims.place.pool
-        who = f"{mac} on the wire" if mac else f"node {claims.me().node}"
-        name, fields = (
-            blocks.object_name(pool, *at),
-            objects.declined_fields(pool, *at, who, mac, timestamp()),
-        )
-        entry = claims.engine.create("pin", name, fields) or _in_place_of_damaged(claims, name, fields)
-        if entry is None:
-            return False
-        if not _holds(claims.file.read(), at):  # meanwhile; its next holder has not seen the pin
-            claims.engine.delete(entry)
-            return False
-        self._warn(f"pool {pool}: {who} has {to_address(*at)}, which is declined")
-        return True
+            claims.change(lambda now: now._replace(aside=tuple(e for e in now.aside if e not in aside)))
 
 
-def _set_aside(store: BlockStore, claims: Claims, at: At) -> bool:
-    """Keep an address from pods, unless one has just got it; return whether it is kept."""
+def _set_aside(store: BlockStore, claims: Claims, news: Mapping[At, str], silent: Collection[At]) -> None:
+    """Keep addresses from pods, unless one has just got it; the engine is told afterwards."""
 
     def change(now: Holdings) -> Holdings:
-        if not _holds(now, at) or store.is_taken(*at):
-            return now
-        return now._replace(foreign=tuple(sorted({*now.foreign, at})))
+        kept = [each for each in now.aside if _holds(now, each[:2]) and each[:2] not in silent]
+        for version in (4, 6):
+            held = sum(block.size for block in now.usable if block.version == version)
+            known = {*now.foreign, *(each[:2] for each in kept)}
+            room = strangers.room(held, sum(of == version for of, _number in known))
+            fresh = [at for at in news if at[0] == version and _holds(now, at) and not store.is_taken(*at)]
+            kept += [(*at, news[at]) for at in fresh if at not in known][:room]
+        return now._replace(aside=tuple(kept))
 
-    return at in claims.change(change).foreign
+    if news or claims.file.read().aside:
+        claims.change(change)
 
 
 def _holds(now: Holdings, at: At) -> bool:
     return any(block.contains(*at) for block in now.usable)
 
 
-def _in_place_of_damaged(claims: Claims, name: str, fields: Fields) -> Entry | None:
-    found = claims.engine.read("pin", name)
-    is_damaged = found is not None and objects.pinned(found) is None
-    return claims.engine.replace(found, fields) if found is not None and is_damaged else None
+def _declare(claims: Claims, at: At, who: str) -> bool:
+    """Create the object of a declined address, also in place of a damaged one; return whether it did."""
+    pool = claims.place.pool
+    name, fields = blocks.object_name(pool, *at), objects.declined_fields(pool, *at, who, timestamp())
+    entry = claims.engine.create("pin", name, fields)
+    if entry is None:
+        found = claims.engine.read("pin", name)
+        is_damaged = found is not None and objects.pinned(found) is None
+        entry = claims.engine.replace(found, fields) if found is not None and is_damaged else None
+    if entry is not None and not _holds(claims.file.read(), at):  # its next holder has not seen the pin
+        claims.engine.delete(entry)
+        entry = None
+    return entry is not None
 
 
-def _asked(links: Sequence[str], asked: Sequence[At], leased: Collection[At]) -> _Wire:
+def _asked(links: Mapping[str, Collection[At]], asked: Sequence[At]) -> _Wire:
     """Ask the wire for addresses; the answers of routers are left out."""
-    texts = {str(to_address(*at)): at for at in asked}
     heard: dict[At, str] = {}
+    routers: set[str] = set()
     troubles = set()
     is_whole = True
-    for link in links:
+    for link, theirs in links.items():
         try:
-            answers = {texts[text]: mac for text, mac in answering(link, list(texts), rounds=1).items()}
-            controls = strangers.controls(leased, {version for version, _number in answers})
-            routers = set(answering(link, [str(to_address(*at)) for at in controls]).values())
+            answers = _answers(link, asked, rounds=1)
+            controls = strangers.controls(theirs, {version for version, _number in answers})
+            routers |= strangers.routers(controls, _answers(link, controls))
         except LinkFailure as error:
             troubles.add(f"probe {link}: {_reason(error)}")
             is_whole = False
             continue
-        for mac in routers & set(answers.values()):
-            troubles.add(f"{mac} answers for leased addresses too, as by proxy ARP: none is declined for it")
-        heard |= {at: mac for at, mac in answers.items() if mac not in routers}
-    return _Wire(heard, is_whole, troubles)
+        heard |= answers
+    for mac in routers & set(heard.values()):
+        troubles.add(f"{mac} answers for leased addresses too, as by proxy ARP: none is declined for it")
+    return _Wire({at: mac for at, mac in heard.items() if mac not in routers}, is_whole, troubles)
+
+
+def _answers(link: str, asked: Sequence[At], rounds: int = ROUNDS) -> dict[At, str]:
+    texts = {str(to_address(*at)): at for at in asked}
+    return {texts[text]: mac for text, mac in answering(link, list(texts), rounds).items()}
 
 
 def _reason(error: LinkFailure) -> str:
@@ -226,17 +233,14 @@ def _of_this_node() -> set[At]:
     return {(ip.version, int(ip)) for ip in found}
 
 
-def addresses(store: BlockStore) -> tuple[set[At], set[At]]:
-    """Return the addresses of this node's blocks that a pod may get next, and the leased ones.
+def free_addresses(store: BlockStore) -> set[At]:
+    """Return the addresses of this node's blocks that a pod may get next.
 
     The pool is not locked for that, so that no pod waits: whoever declines one looks again.
     """
     free: set[At] = set()
-    leased: set[At] = set()
-    holdings = store.holdings.read()
-    if holdings.confirmed != boot_id():
-        return free, leased
-    leased |= {pin.at for pin in holdings.pins if pin.key is not None}
+    if store.holdings.read().confirmed != boot_id():
+        return free
     demands: dict[int, list[Interval]] = {}
     for version, intervals in PoolFile(store.place).leasable():
         demands.setdefault(version, []).extend(intervals)
@@ -247,8 +251,7 @@ def addresses(store: BlockStore) -> tuple[set[At], set[At]]:
         taken = {number for group in groups for number in store.taken(version, group)}
         everything = {number for first, last in parts for number in range(first, last + 1)}
         free |= {(version, number) for number in everything - taken}
-        leased |= {(version, number) for number in everything & taken}
-    return free, leased
+    return free
 
 
 def _declined(claims: Claims) -> dict[At, Entry]:

@@ -5,17 +5,15 @@ revision that was read succeeds for one of them. `cni_ipam.reclaim` decides when
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from cni_agent import pods
 from cni_core.errors import CniError
 from cni_ipam import estate, reclaim
 from cni_ipam.claims import Claims
 from cni_ipam.engine import Entry
-from cni_ipam.objects import addresses_of, block_of, declined_macs, is_of
-from cni_ipam.place import place_of
+from cni_ipam.objects import addresses_of, is_declined, is_of
 from cni_ipam.reclaim import GRACE_S, Proof
-from cni_vlan.ledger import Ledger
-from cni_vlan.records import AttachmentRecord
 
 _AUTHORITY_S = 600.0
 _ASKING = 10  # nodes that ask the authority in this time
@@ -64,7 +62,7 @@ class Reclaimer:
         """Take all that a dead node holds in the pool, or nothing; return the number of objects."""
         pool = claims.place.pool
         theirs = [entry for entry in objects if is_of(entry, incarnation)]
-        reason = self._objection(pool, theirs, declined_macs(objects)) or self._has_returned(
+        reason = self._objection(pool, theirs, _declined(objects)) or self._has_returned(
             claims, incarnation, theirs
         )
         if reason:
@@ -73,34 +71,30 @@ class Reclaimer:
             del self._proofs[incarnation]  # it begins anew
             self._seen = None
             return 0
-        for block in filter(None, map(block_of, theirs)):
-            for entry in estate.declined_in(block, objects):
-                claims.engine.delete(entry)
         taken = estate.take(claims.engine, incarnation, theirs)
         for entry in taken:
             self._warn(f"pool {pool}: took {entry.name} from dead node {entry.fields.get('node')}")
         return len(taken)
 
     @staticmethod
-    def _objection(pool: str, theirs: Sequence[Entry], declined: Mapping[str, str]) -> str:
+    def _objection(pool: str, theirs: Sequence[Entry], declined: Collection[str]) -> str:
         """Return the reason why a node may be alive, "" if all of its addresses are silent on the wire.
 
-        `declined` are the addresses of strangers, with the MAC addresses that may answer for them.
+        `declined` are addresses that its pods never had: who answers for them is somebody else.
         """
         from cni_net.probe import answering
 
-        links = layer2_parents(pool)
+        links = pods.on_layer2(pool)
         if not links:
             return "no pod here is on their wire"
-        addresses = [address for entry in theirs for address in addresses_of(entry)]
+        addresses = [at for entry in theirs for at in addresses_of(entry) if at not in declined]
         alive: dict[str, str] = {}
         try:
             for link in links:
                 alive |= answering(link, addresses)
         except CniError as error:
             return error.msg
-        own = {address: mac for address, mac in alive.items() if declined.get(address) != mac}
-        return ", ".join(f"{mac} answers for {address}" for address, mac in sorted(own.items()))
+        return ", ".join(f"{mac} answers for {address}" for address, mac in sorted(alive.items()))
 
     @staticmethod
     def _has_returned(claims: Claims, incarnation: str, theirs: Sequence[Entry]) -> str:
@@ -111,18 +105,10 @@ class Reclaimer:
         return "" if incarnation in is_dead else "it is back"
 
 
+def _declined(objects: Sequence[Entry]) -> set[str]:
+    return {address for entry in objects if is_declined(entry) for address in addresses_of(entry)}
+
+
 def _trusted(authority: Mapping[str, str] | None, own: str) -> Mapping[str, str] | None:
     """Return the authority's word if it knows this node, which is alive: an empty list proves nothing."""
     return authority if authority is not None and own in authority else None
-
-
-def layer2_parents(pool: str) -> list[str]:
-    """Return the parents of pods of a pool on this node whose networks answer on layer 2."""
-    ledger = Ledger()
-    return [name for name in ledger.parents() if any(_is_bridged(r, pool) for r in ledger.attachments(name))]
-
-
-def _is_bridged(record: AttachmentRecord, pool: str) -> bool:
-    place = place_of(record.conf, record.network)
-    is_routed = str(record.conf.get("mode") or record.conf.get("ipvlan_mode") or "").startswith("l3")
-    return place is not None and place.pool == pool and not is_routed

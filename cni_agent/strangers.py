@@ -7,7 +7,7 @@ At = tuple[int, int]  # an IP version, and an address as a number
 _ASKED_MOST = 16  # at one look: a switch that limits ARP may close the port for more
 _ASKED_IN_ALL = 1600  # by all nodes at their looks of a minute: each pod of the network hears every one
 _DECLINED_MOST = 4  # at one look, so that a fault of the wire cannot empty a pool at once
-_CONTROLS = 2
+_CONTROLS = 4  # one may be in use twice
 
 
 def share(nodes: int) -> int:
@@ -23,9 +23,25 @@ def next_ones(free: Collection[At], after: At | None, most: int) -> list[At]:
 
 
 def controls(leased: Iterable[At], versions: Collection[int]) -> list[At]:
-    """Return addresses of this node's pods, for which nobody but a router with proxy ARP answers the node."""
+    """Return addresses of this node's pods, some of each version, far from one another."""
     ordered = sorted(leased)
-    return [at for version in sorted(versions) for at in [a for a in ordered if a[0] == version][:_CONTROLS]]
+    found = []
+    for version in sorted(versions):
+        own = [at for at in ordered if at[0] == version]
+        found += own[:: -(-len(own) // _CONTROLS)] if own else []
+    return found
+
+
+def routers(controls: Collection[At], heard: Mapping[At, str]) -> set[str]:
+    """Return the MAC addresses that answer for all controls of a version, as routers with proxy ARP do.
+
+    A pod does not hear its own node's question, and no other host has all of their addresses.
+    """
+    found: set[str] = set()
+    for version in {version for version, _number in controls}:
+        macs = {heard.get(at, "") for at in controls if at[0] == version}
+        found |= macs if len(macs) == 1 else set()
+    return found - {""}
 
 
 def room(held: int, declined: int) -> int:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from typing_extensions import override
 
 from cni_core.call import AttachmentKey
-from cni_core.errors import NotAvailable, PoolExhausted, TryAgainLater
+from cni_core.errors import AddressUnavailable, NotAvailable, PoolExhausted, TryAgainLater
 from cni_core.lock import locked
 from cni_ipam import engine_waits, membership
 from cni_ipam.allocator import BLOCK_BITS, Choice
@@ -183,14 +183,16 @@ class BlockStore(DiskStore):
         holdings = self.holdings.read()
         pinned = self.cluster.pinned_of(version)
         foreign = [(number, number) for of, number in holdings.foreign if of == version]
+        aside = [(number, number) for of, number, _who in holdings.aside if of == version]
         own = [(pin.number, pin.number) for pin in holdings.pins if pin.version == version]
-        return leasable(holdings.usable, version, [*pinned, *foreign, *own])
+        return leasable(holdings.usable, version, [*pinned, *foreign, *aside, *own])
 
     @override
     def reserve(self, range_set: RangeSet, requested: Address | None, tenant: Tenant) -> Address | None:
         if requested is None:
             return self._kept(range_set, tenant) if tenant.owner else None
         number = int(requested)
+        self._refuse_aside(range_set.version, number)
         found = range_set.range_of(number)
         is_refused = found is None or bool(found.reserved_as(number))  # the allocator says why
         is_here = bool(clip(self.leasable_parts(range_set.version), number, number))
@@ -200,6 +202,12 @@ class BlockStore(DiskStore):
         if self.is_taken(range_set.version, number):
             return requested
         raise NeedsPin(range_set, requested, tenant)
+
+    def _refuse_aside(self, version: int, number: int) -> None:
+        for of, at, who in self.holdings.read().aside:
+            if (of, at) == (version, number):
+                text = f"requested IP address {to_address(version, number)} is not available"
+                raise AddressUnavailable(text, f"pool {self.place.pool}: {who} has it")
 
     def _kept(self, range_set: RangeSet, tenant: Tenant) -> Address:
         for pin in self.holdings.read().pins:

@@ -18,7 +18,7 @@ from cni_core import statefile
 from cni_core.boot import boot_id
 from cni_core.errors import PoolExhausted, TryAgainLater
 from cni_core.lock import locked
-from cni_ipam import agreement, blocks, estate, objects
+from cni_ipam import agreement, blocks, objects
 from cni_ipam.blocks import Block, Cut
 from cni_ipam.cluster import Cluster
 from cni_ipam.engine import Engine, EngineRefused, Entry
@@ -282,9 +282,6 @@ class Claims:
         held = self.file.read().find(block)
         if held is None or held.state is not State.RELEASING:
             return False
-        if any(block.contains(*at) for at in self.file.read().foreign):
-            for entry in estate.declined_in(block, self.engine.list("pin", self.place.pool).entries):
-                self.engine.delete(entry)
         self._delete(held)
         revision = self.engine.list("want", self.place.pool).revision  # a backup of before has the block
         self.change(

@@ -6,7 +6,6 @@ First the node's own object is deleted: by this it learns of its loss, should it
 from collections.abc import Iterable, Sequence
 
 from cni_ipam import objects
-from cni_ipam.blocks import Block
 from cni_ipam.engine import Engine, EngineRefused, Entry, Kind
 
 _KINDS: tuple[Kind, ...] = ("block", "pin", "want")
@@ -38,12 +37,6 @@ def take(engine: Engine, incarnation: str, objects_of_all: Sequence[Entry]) -> l
             remove_node(engine, entry)
     theirs = [entry for entry in objects_of_all if objects.is_of(entry, incarnation)]
     return [entry for entry in theirs if engine.delete(entry)]
-
-
-def declined_in(block: Block, pins: Iterable[Entry]) -> list[Entry]:
-    """Return the declined addresses of a block: they go with it, or nobody would ever ask for them again."""
-    found = ((objects.pinned(entry), entry) for entry in pins if objects.is_declined(entry))
-    return [entry for at, entry in found if at is not None and block.contains(*at)]
 
 
 def left_behind(name: str, everything: Iterable[Entry], nodes: Iterable[Entry]) -> set[str]:

@@ -68,7 +68,8 @@ class Holdings(NamedTuple):
 
     `confirmed` is the boot in which the engine confirmed them, `incarnation` the node that they are of.
     `size` is the size of new blocks, 0 if the engine was never asked. `foreign` are addresses inside our
-    blocks that other nodes have pinned, or that are declined. `engine` and `revision` are the engine's id and
+    blocks that other nodes have pinned, or that are declined; `aside` are those that will be declined once
+    the engine was told, with words for who has them. `engine` and `revision` are the engine's id and
     highest revision so far. No block is claimed before `claim_after`, in seconds of CLOCK_BOOTTIME.
     `draining`: none is claimed ahead of need.
     """
@@ -83,6 +84,7 @@ class Holdings(NamedTuple):
     revision: int = 0
     claim_after: float = 0.0
     draining: bool = False
+    aside: tuple[tuple[int, int, str], ...] = ()
 
     @property
     def is_of_this_boot(self) -> bool:
@@ -186,6 +188,7 @@ def _document(holdings: Holdings) -> dict[str, Any]:
         "claimAfter": holdings.claim_after,
         "draining": holdings.draining,
         "foreign": [list(pair) for pair in holdings.foreign],
+        "aside": [list(each) for each in holdings.aside],
         "blocks": [
             {
                 "start": held.block.address,
@@ -225,6 +228,9 @@ def _parse(document: Mapping[str, Any]) -> Holdings:
             int(document.get("revision", 0)),
             float(document.get("claimAfter", 0)),
             document.get("draining") is True,
+            tuple(
+                (int(version), int(number), str(who)) for version, number, who in document.get("aside", ())
+            ),
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         return _NONE

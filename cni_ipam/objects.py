@@ -100,8 +100,8 @@ def pin_fields(pool: str, version: int, number: int, me: Identity, tenant: Tenan
     }
 
 
-def declined_fields(pool: str, version: int, number: int, who: str, mac: str, since: str) -> Fields:
-    """Return the fields of a pin that is no node's; `mac` is what answered on the wire, "" if nothing."""
+def declined_fields(pool: str, version: int, number: int, who: str, since: str) -> Fields:
+    """Return the fields of a pin that is no node's, since somebody else has the address."""
     return {
         "pool": pool,
         "address": str(to_address(version, number)),
@@ -109,7 +109,6 @@ def declined_fields(pool: str, version: int, number: int, who: str, mac: str, si
         "incarnation": NOBODY,
         "container": "",
         "owner": who,
-        "mac": mac,
         "since": since,
     }
 
@@ -117,12 +116,6 @@ def declined_fields(pool: str, version: int, number: int, who: str, mac: str, si
 def is_declined(entry: Entry) -> bool:
     """Return whether an address is declined: no node may lease it."""
     return is_of(entry, NOBODY)
-
-
-def declined_macs(entries: Iterable[Entry]) -> dict[str, str]:
-    """Return the declined addresses, as text, with the MAC addresses that answered for them."""
-    found = {pinned(entry): str(entry.fields.get("mac") or "") for entry in entries if is_declined(entry)}
-    return {str(to_address(*at)): mac for at, mac in found.items() if at is not None}
 
 
 def is_same(entry: Entry, fields: Fields) -> bool:

@@ -90,9 +90,9 @@ def _spare(
     spare = []
     is_idle = not any(use.used for use in held)
     asked = set(wanted)
-    for use in held:
+    for use in sorted(held, key=lambda each: each.foreign):  # another node has little of what others have
         block = use.held.block
-        is_wanted = block.version in asked
+        is_wanted = block.version in asked and use.free > 0
         if use.used or not (is_wanted or block in empty):
             continue
         rest = [other for other in left if other is not use]

@@ -53,9 +53,7 @@ def test_an_object_is_created_once(subject: Subject) -> None:
 
 
 def test_a_declined_address_is_an_object_that_both_accept(subject: Subject) -> None:
-    fields = declined_fields(
-        subject.pool, 4, 0x0A000001, "a host", "02:00:00:00:00:01", "2026-11-27T10:00:00Z"
-    )
+    fields = declined_fields(subject.pool, 4, 0x0A000001, "a host", "2026-11-27T10:00:00Z")
 
     assert subject.engine().create("pin", name(subject.pool, 1), fields) is not None
 

@@ -112,9 +112,9 @@ def test_a_router_empties_no_pool_that_is_nearly_full(members: list[Member]) -> 
 def test_a_host_with_many_addresses_is_no_router(members: list[Member]) -> None:
     """A node that was forgotten too early has its pods' addresses, behind one MAC with ipvlan."""
     one, _two, _three = members
-    one.attach("a")
+    twice = min(addresses(one, "a", "b", "c"))
     taken = {in_block(one, offset) for offset in range(5, 12)}
-    for address in taken:
+    for address in [*taken, twice]:
         stranger(one, address)
 
     wait_until(lambda: set(declined(one)) == taken, SOON_S)
@@ -132,6 +132,7 @@ def test_half_of_a_block_stays(members: list[Member]) -> None:
 
 def test_blocks_of_a_dead_node_are_taken_though_a_stranger_lives_in_them(members: list[Member]) -> None:
     one, two, _three = members
+    in_a_pool_of_two_blocks(members)
     one.attach("a")
     two.attach("b")
     mine, taken = one.blocks()[0], in_block(one, 7)
@@ -143,12 +144,14 @@ def test_blocks_of_a_dead_node_are_taken_though_a_stranger_lives_in_them(members
     two.tool("forget", "n1", "--yes")
 
     wait_until(lambda: f"took lan.{int(ipaddress.ip_address(mine)):08x}" in two.log, 60)
+    assert taken not in addresses(two, *(f"p{n}" for n in range(26)))
 
 
-def test_a_declined_address_goes_with_its_block(own_etcd: Etcds, members: list[Member]) -> None:
-    """Nobody would ask for it ever again."""
-    one, _two, _three = members
+def test_the_next_holder_of_a_block_knows_its_declined_addresses(members: list[Member]) -> None:
+    one, two, _three = members
+    in_a_pool_of_two_blocks(members)
     (pod,) = one.attach("a")
+    two.attach("b")
     taken = in_block(one, 7)
     stranger(one, taken)
     wait_until(lambda: taken in declined(one), SOON_S)
@@ -156,7 +159,26 @@ def test_a_declined_address_goes_with_its_block(own_etcd: Etcds, members: list[M
     pod.detach(one.conf)
     one.tool("drain")
 
-    assert own_etcd.keys("/cni-vlan/v1/pin/") == []
+    two.stop()  # so that it cannot find out anew
+    assert taken not in addresses(two, *(f"p{n}" for n in range(26)))
+
+
+def in_a_pool_of_two_blocks(members: list[Member]) -> None:
+    for member in members:
+        member.conf["ipam"]["subnets"] = [{"subnet": "10.0.0.0/27"}]
+
+
+def test_an_address_that_moves_is_the_new_holder_s(members: list[Member]) -> None:
+    one, _two, _three = members
+    one.attach("a")
+    moving = in_block(one, 9)
+    one.host.run("ip", "address", "add", f"{moving}/32", "dev", "lo")
+    wait_until(lambda: declined(one) == {moving: "node n1"}, SOON_S)
+
+    one.host.run("ip", "address", "del", f"{moving}/32", "dev", "lo")
+    mac = stranger(one, moving)
+
+    wait_until(lambda: declined(one) == {moving: f"{mac} on the wire"}, SOON_S)
 
 
 def test_damaged_objects_keep_no_address_from_being_declined(own_etcd: Etcds, members: list[Member]) -> None:
@@ -186,22 +208,30 @@ def test_a_damaged_object_stops_no_task(own_etcd: Etcds, members: list[Member]) 
     assert "Error" not in one.log
 
 
-def test_strangers_are_kept_from_pods_while_the_engine_is_away(members: list[Member]) -> None:
+def test_strangers_are_kept_from_pods_while_the_engine_is_away_and_when_it_is_back(
+    members: list[Member],
+) -> None:
     one, _two, _three = members
+    one.conf["ipam"]["subnets"] = [{"subnet": "10.0.0.0/28"}]
     one.attach("a")
     one.cut_off()
     taken = in_block(one, 7)
     stranger(one, taken)
 
-    wait_until(lambda: _is_set_aside(one, taken), 60)
-    assert taken not in addresses(one, *(f"p{n}" for n in range(14)))
+    wait_until(lambda: _is_aside(one, taken), 60)
+    assert taken not in addresses(one, *(f"p{n}" for n in range(11)))
+    (pod,) = one.host.pods("full")
+    asking = {**one.conf, "runtimeConfig": {"ips": [f"{taken}/28"]}}
+    assert "on the wire has it" in pod.add(asking).msg
     one.connect()
+    assert pod.add(one.conf).code != 0  # there is no other address
     wait_until(lambda: taken in declined(one), 60)
+    assert pod.add(one.conf).code != 0
 
 
-def _is_set_aside(member: Member, address: str) -> bool:
+def _is_aside(member: Member, address: str) -> bool:
     holdings = json.loads(member.host.run("cat", "/var/lib/cni/cni-ipam/lan/holdings").stdout)
-    return [4, int(ipaddress.ip_address(address))] in holdings["foreign"]
+    return int(ipaddress.ip_address(address)) in {number for _version, number, _who in holdings["aside"]}
 
 
 def test_an_owner_with_a_stranger_s_name_gets_nothing_of_it(members: list[Member]) -> None:

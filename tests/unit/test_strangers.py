@@ -2,7 +2,7 @@
 
 import pytest
 
-from cni_agent.strangers import At, confirmed, controls, next_ones, room, share, silences
+from cni_agent.strangers import At, confirmed, controls, next_ones, room, routers, share, silences
 
 OTHER, HOST = "02:00:00:00:00:02", "02:00:00:00:00:09"
 
@@ -18,17 +18,35 @@ def six(*numbers: int) -> list[At]:
 @pytest.mark.parametrize(
     ("leased", "versions", "found"),
     [
-        (four(9, 3, 5), [4], four(3, 5)),
+        (four(9, 3, 5), [4], four(3, 5, 9)),
+        (four(*range(12)), [4], four(0, 3, 6, 9)),
+        (four(*range(5)), [4], four(0, 2, 4)),
         ([*four(9), *six(7)], [6, 4], [*four(9), *six(7)]),
         (four(9), [6], []),
         ([], [4], []),
         (four(9), [], []),
     ],
 )
-def test_a_router_is_known_by_its_answers_for_pods(
+def test_controls_are_addresses_of_pods_far_from_one_another(
     leased: list[At], versions: list[int], found: list[At]
 ) -> None:
     assert controls(leased, versions) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "heard", "found"),
+    [
+        (four(1, 4), dict.fromkeys(four(1, 4), HOST), {HOST}),
+        (four(1, 4), {(4, 1): HOST}, set()),  # one address in use twice
+        (four(1, 4), {(4, 1): HOST, (4, 4): OTHER}, set()),
+        (four(1), {(4, 1): HOST}, {HOST}),
+        ([*four(1, 4), *six(1)], {(6, 1): HOST}, {HOST}),
+        (four(1, 4), {}, set()),
+        ([], {}, set()),
+    ],
+)
+def test_a_router_answers_for_all_controls(asked: list[At], heard: dict[At, str], found: set[str]) -> None:
+    assert routers(asked, heard) == found
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,11 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _known: str | None = None
 
 
+def is_id(text: str) -> bool:
+    """Return whether a text has the form of a boot id."""
+    return _ID.fullmatch(text) is not None
+
+
 def boot_id() -> str:
     """Return the id of this boot: the one agreed on, else the kernel's."""
     return _known or _agreed() or _kernels()
@@ -38,14 +43,14 @@ def settle(sent: str) -> bool:
     """
     global _known  # noqa: PLW0603 - a fact of the process
     if _known is None:
-        _known = _agreed() or (_agree_on(sent) if _ID.fullmatch(sent) else None)
+        _known = _agreed() or (_agree_on(sent) if is_id(sent) else None)
     return _known is not None and sent in {_known, ""}
 
 
 def _agreed() -> str:
     with contextlib.suppress(IoFailure):
         text = (statefile.read_file(AGREED) or "").strip()
-        return text if _ID.fullmatch(text) else ""
+        return text if is_id(text) else ""
     return ""
 
 

@@ -23,8 +23,8 @@ from cni_ipam.ranges import RangeSet
 from cni_ipam.subnets import Subnet, range_sets
 
 CREDENTIALS = "/etc/cni-vlan"  # mounted into the agent's container
-_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-_ORDINAL = re.compile(r"-\d{1,4}$")
+_OBJECT_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"  # compiled at its use, which most processes have not
+_ORDINAL = r"-\d{1,4}$"
 
 
 class _Route(TypedDict):
@@ -144,7 +144,7 @@ def _cluster(conf: Schema, network: str, problems: list[str]) -> Cluster | None:
     if not (conf.get("subnets") or conf.get("ranges") or conf.get("subnet")):
         problems.append("ipam.cluster: subnets are required: each node would choose a different default")
     pool = conf.get("pool") or network
-    if keys.get("store") == "kubernetes" and not _OBJECT_NAME.fullmatch(pool):
+    if keys.get("store") == "kubernetes" and not re.fullmatch(_OBJECT_NAME, pool):
         problems.append(f"ipam.pool {pool}: Kubernetes allows lower case letters, digits, - and .")
     if conf.get("sticky", 0) < 0 or (conf.get("sticky") and not conf.get("pinned")):
         problems.append(f"ipam.sticky {conf.get('sticky')}: seconds, with ipam.pinned for the addresses")
@@ -159,7 +159,7 @@ def _owner(call: Call) -> str:
     named = section(call.conf, "args", "cni", "owner") or call.args.get("OWNER")
     if isinstance(named, str) and named:
         return named
-    return call.pod.label if _ORDINAL.search(call.pod.name) else ""
+    return call.pod.label if re.search(_ORDINAL, call.pod.name) else ""
 
 
 class _Known(NamedTuple):

@@ -14,12 +14,11 @@ to the disk.
 import contextlib
 import ipaddress
 import os
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
 from cni_core import statefile
-from cni_core.boot import boot_id
+from cni_core.boot import boot_id, is_id
 from cni_core.call import AttachmentKey
 from cni_core.errors import IoFailure, PoolExhausted
 from cni_core.lock import locked
@@ -37,7 +36,6 @@ T = TypeVar("T")
 _SWEEP = 200  # entries of earlier boots removed in one call, so that no call is slow
 _MARKED_SETS_MOST = 64  # a release looks at the marks of each
 _ADDRESS_WIDTH = 39  # of the longest IPv6 address, as text
-_BOOT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # only such names are swept away
 
 
 class DiskStore:
@@ -285,7 +283,7 @@ class DiskStore:
         return [self._boot, *sorted(others)]
 
     def _is_earlier(self, name: str) -> bool:
-        return name != self._boot and _BOOT.fullmatch(name) is not None
+        return name != self._boot and is_id(name)  # nothing else is swept away
 
     def leases(self, boot: str = "") -> Iterator[Lease]:
         """Yield every lease of this boot, or of an earlier one."""

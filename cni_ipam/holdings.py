@@ -20,7 +20,7 @@ from cni_core.boot import boot_id
 from cni_core.call import AttachmentKey
 from cni_ipam.blocks import Block
 from cni_ipam.cluster import Cluster, cluster_document, parse_document
-from cni_ipam.place import Place
+from cni_ipam.place import CLUSTER_FILE, HOLDINGS_FILE, Place
 
 
 class State(Enum):
@@ -141,8 +141,8 @@ class HoldingsFile:
     def __init__(self, place: Place) -> None:
         self._data_dir = place.data_dir
         self._directory = f"{place.data_dir}/{place.pool}"
-        self._path = f"{self._directory}/holdings"
-        self._cluster = f"{self._directory}/cluster"
+        self._path = f"{self._directory}/{HOLDINGS_FILE}"
+        self._cluster = f"{self._directory}/{CLUSTER_FILE}"
 
     def read(self) -> Holdings:
         """Return the holdings; none if the file is absent or damaged, since the engine knows them too."""

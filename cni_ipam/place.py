@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from cni_core.document import NAME, section
 
 DATA_DIR = "/var/lib/cni/cni-ipam"
+CLUSTER_FILE, HOLDINGS_FILE = "cluster", "holdings"  # in the directory of a pool that nodes share
 
 
 class Place(NamedTuple):

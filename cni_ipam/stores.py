@@ -1,12 +1,12 @@
 """The one place that decides where a pool's leases are kept."""
 
+import os
 from collections.abc import Callable
 
 from cni_ipam.cluster import UNKNOWN, Cluster
 from cni_ipam.disk_store import DiskStore
-from cni_ipam.holdings import HoldingsFile
 from cni_ipam.lease_store import LeaseStore
-from cni_ipam.place import Place
+from cni_ipam.place import CLUSTER_FILE, HOLDINGS_FILE, Place
 
 
 def open_store(
@@ -17,6 +17,10 @@ def open_store(
     A call without a configuration, such as DEL, finds the cluster that the pool was last configured with. So
     does an ADD whose configuration lost the section: other nodes lease from the pool too.
     """
+    if cluster is None and not _is_marked_shared(place):
+        return DiskStore(place)
+    from cni_ipam.holdings import HoldingsFile
+
     file = HoldingsFile(place)
     if cluster is None:
         cluster = file.cluster()
@@ -30,3 +34,9 @@ def open_store(
     from cni_ipam.block_store import BlockStore
 
     return BlockStore(place, cluster, warn)
+
+
+def _is_marked_shared(place: Place) -> bool:
+    """Return whether a pool has files of one that nodes share: most have none, and load no code for it."""
+    directory = f"{place.data_dir}/{place.pool}"
+    return any(os.path.lexists(f"{directory}/{name}") for name in (CLUSTER_FILE, HOLDINGS_FILE))

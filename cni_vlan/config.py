@@ -40,7 +40,7 @@ from cni_vlan.parents import (
     vlan_on,
 )
 
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_MAC = r"[0-9a-f]{2}(:[0-9a-f]{2}){5}"  # compiled at its use, which most processes have not
 _MAC_DIGITS = 12
 _SOURCE_MACS_MOST = 4096  # an attribute has room for 5,460
 _ANNOUNCEMENTS = 3
@@ -123,7 +123,7 @@ def _source_macs(conf: Schema) -> tuple[str, ...]:
 def _source_mac_problems(conf: Schema, claim: Claim) -> list[str]:
     """Return the problems of macAddresses."""
     macs = _source_macs(conf)
-    found = [f"macAddresses {mac}: not a MAC address" for mac in macs if not _MAC.fullmatch(mac)]
+    found = [f"macAddresses {mac}: not a MAC address" for mac in macs if not re.fullmatch(_MAC, mac)]
     if len(macs) > _SOURCE_MACS_MOST:
         found.append(f"macAddresses: {len(macs)}, must be at most {_SOURCE_MACS_MOST}")
     if macs and claim.mode != "source":
@@ -277,7 +277,7 @@ def _mac(conf: Schema, call: Call, problems: list[str]) -> str:
     where, given = next(((where, value) for where, value in sources if value), ("", ""))
     digits = re.sub(r"[:.-]", "", str(given).lower())  # forms of Go's net.ParseMAC: 02-00-…, 0200.0000.0009
     mac = ":".join(re.findall("..", digits)) if len(digits) == _MAC_DIGITS else str(given)
-    if mac and not _MAC.fullmatch(mac):
+    if mac and not re.fullmatch(_MAC, mac):
         problems.append(f"{where} {given}: not a MAC address")
     elif mac and (int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00"):
         problems.append(f"{where} {given}: not a unicast address")

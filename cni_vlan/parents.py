@@ -1,7 +1,6 @@
 """Parents, the links that pods are stacked on, as values; and the names of these links. Pure."""
 
 import hashlib
-import re
 from typing import NamedTuple
 
 from cni_core.ifname import IFNAME_BYTES
@@ -12,7 +11,7 @@ PARENT_ALIAS = f"{ALIAS} parent:"
 AUTO = "auto"
 DEFAULT_PROTOCOL = "802.1q"
 # A longer number is not a VLAN id, and Python refuses one of 4,301 digits.
-_VLAN_NUMBER = re.compile(r"[0-9]{1,9}")
+_DIGITS_MOST = 9  # of a VLAN's number, however wrong
 
 
 class Existing(NamedTuple):
@@ -70,13 +69,17 @@ class Isolated(NamedTuple):
 Parent = Existing | Vlan | Isolated
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS_MOST
+
+
 def parse_parent(name: str, protocol: str, uplink_protocol: str = "") -> Parent:
     """Return the parent that a name denotes: `<uplink>.<vid>`, split at the last dot, or an interface.
 
     `protocol` is that of the last level, `uplink_protocol` that of the levels below it, "" for any.
     """
     uplink, dot, number = name.rpartition(".")
-    if not (dot and uplink and _VLAN_NUMBER.fullmatch(number)):
+    if not (dot and uplink and _is_number(number)):
         return Existing(name)
     below = parse_parent(uplink, uplink_protocol or DEFAULT_PROTOCOL, uplink_protocol)
     return Vlan(name, _below(below, uplink_protocol), int(number), protocol)

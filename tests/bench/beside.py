@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench import report
-from tests.bench.pods import DIST, Agent, Bench, Form, compare, floor, make_uplink, processor_time, run
+from tests.bench.pods import (
+    DIST,
+    FLOOR_UPLINK,
+    Agent,
+    Bench,
+    Form,
+    compare,
+    floor,
+    make_uplink,
+    processor_time,
+    run,
+)
 from tests.bench.timing import interleaved
 
 ROUNDS, BURSTS, PODS = 151, 9, 100
@@ -68,9 +79,9 @@ def _pair(figures: dict[str, float]) -> tuple[float, float]:
 
 
 def _rows(bench: Bench, builds: dict[str, Build], rounds: int, bursts: int) -> Iterator[Row]:
-    warm = builds[NEW].warm
-    cases = {form.name: bench.one_at_a_time(form, "IPv4") for form in (builds[OLD].warm, warm)}
-    least = interleaved({**cases, "floor": floor(bench, warm.uplink)}, rounds)
+    make_uplink(FLOOR_UPLINK)
+    cases = {build.warm.name: bench.one_at_a_time(build.warm, "IPv4") for build in builds.values()}
+    least = interleaved({**cases, "floor": floor(bench, FLOOR_UPLINK)}, rounds)
     in_floors = (least[name][0] / least["floor"][0] for name in cases)
     yield Row(f"ADD, in floors of {report.ms(least['floor'][0])} ms", *in_floors)
     for stack, share in (("IPv4", 1), ("dual stack", 3)):

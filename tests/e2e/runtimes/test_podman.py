@@ -57,7 +57,13 @@ def test_a_container_on_a_vlan() -> None:
 
 @pytest.mark.usefixtures("agent", "podman")
 def test_two_networks_with_a_static_address_and_mac() -> None:
-    container("b", "--network", "vlan50", "--network", "vlan60:ip=192.168.60.77,mac=02:00:00:00:60:77")
+    container(
+        "b",
+        "--network",
+        "vlan50",
+        "--network",
+        "vlan60:ip=192.168.60.77,mac=02:00:00:00:60:77,interface_name=eth1",
+    )
 
     second = inside("b", "ip", "-o", "address", "show", "eth1")
     hardware = inside("b", "ip", "link", "show", "eth1")

@@ -295,7 +295,7 @@ class Claimer:
     def _uses(store: BlockStore, holdings: Holdings) -> list[Use]:
         """Count without the pool's lock: no pod waits, and a block is looked at again before it is given."""
         return [
-            Use(held, store.used(held.block), sum(held.block.contains(*at) for at in holdings.foreign))
+            Use(held, store.used(held.block), sum(held.block.contains(*at) for at in holdings.kept_from_pods))
             for held in holdings.blocks
         ]
 

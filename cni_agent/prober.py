@@ -5,16 +5,14 @@ it with the next pod. So the wire is asked ahead of time, and no ADD waits. An a
 for in two looks becomes a pin of no node: every node steps over it, until it has been silent for a while.
 """
 
-import ipaddress
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple
 
-from cni_agent import pods, strangers
+from cni_agent import pods, strangers, wire
 from cni_agent.strangers import At
 from cni_core.boot import boot_id
-from cni_core.errors import CniError, LinkFailure, TryAgainLater
+from cni_core.errors import CniError, TryAgainLater
 from cni_ipam import blocks, objects
 from cni_ipam.allocator import BLOCK_BITS
 from cni_ipam.block_store import BlockStore
@@ -26,8 +24,6 @@ from cni_ipam.place import DATA_DIR, Place
 from cni_ipam.poolfile import PoolFile, pools
 from cni_ipam.ranges import Interval, clip, merge, to_address
 from cni_ipam.reclaim import GRACE_S
-from cni_net.probe import ROUNDS, answering
-from cni_net.rtnl import open_rtnl
 
 EVERY_S = 60.0
 _GAP = 3  # so many intervals without a look, and nothing is known of the time between
@@ -42,14 +38,6 @@ class _Seen:
         self.suspected: dict[At, str] = {}
         self.last: At | None = None
         self.said: set[str] = set()
-
-
-class _Wire(NamedTuple):
-    """The answers of strangers at one look; whether every link could be asked; and troubles."""
-
-    heard: dict[At, str]
-    is_whole: bool
-    troubles: set[str]
 
 
 class Prober:
@@ -106,20 +94,20 @@ class Prober:
         """Look once; `links` have the addresses of their pods."""
         claims, pool = store.claims(), store.place.pool
         seen = self._seen.setdefault(pool, _Seen())
-        declined, aside = _declined(claims), {(of, number) for of, number, _who in claims.file.read().aside}
+        declined, aside = _declined(claims), {each[:2] for each in claims.file.read().aside}
         free = free_addresses(store)
         following = strangers.next_ones(free, seen.last, strangers.share(self._nodes_of(pool)))
         seen.last = following[-1] if following else None
         suspected = [at for at in seen.suspected if at in free]
-        wire = _asked(links, list(dict.fromkeys([*declined, *aside, *suspected, *following])))
-        own = _of_this_node().union(*links.values()) & {*free, *declined, *aside}
-        heard = {at: f"{mac} on the wire" for at, mac in wire.heard.items()}
+        found = wire.ask(links, list(dict.fromkeys([*declined, *aside, *suspected, *following])))
+        own = wire.of_this_node().union(*links.values()) & {*free, *declined, *aside}
+        heard = {at: f"{mac} on the wire" for at, mac in found.heard.items()}
         heard |= dict.fromkeys(own, f"node {claims.me().node}")
         still_free = free_addresses(store)  # a pod may have got one meanwhile, and have answered itself
         news = strangers.confirmed(heard, seen.suspected, still_free)
         seen.suspected = {at: who for at, who in heard.items() if at in still_free}
-        silent = self._silent(seen, [*declined, *aside], heard, is_whole=wire.is_whole)
-        self._tell(seen, pool, wire.troubles)
+        silent = self._silent(seen, [*declined, *aside], heard, is_whole=found.is_whole)
+        self._tell(seen, pool, found.troubles)
         _set_aside(store, claims, news, silent)
         self._follow(claims, declined, heard, silent)
 
@@ -193,44 +181,6 @@ def _declare(claims: Claims, at: At, who: str) -> bool:
         claims.engine.delete(entry)
         entry = None
     return entry is not None
-
-
-def _asked(links: Mapping[str, Collection[At]], asked: Sequence[At]) -> _Wire:
-    """Ask the wire for addresses; the answers of routers are left out."""
-    heard: dict[At, str] = {}
-    routers: set[str] = set()
-    troubles = set()
-    is_whole = True
-    for link, theirs in links.items():
-        try:
-            answers = _answers(link, asked, rounds=1)
-            controls = strangers.controls(theirs, {version for version, _number in answers})
-            routers |= strangers.routers(controls, _answers(link, controls))
-        except LinkFailure as error:
-            troubles.add(f"probe {link}: {_reason(error)}")
-            is_whole = False
-            continue
-        heard |= answers
-    for mac in routers & set(heard.values()):
-        troubles.add(f"{mac} answers for leased addresses too, as by proxy ARP: none is declined for it")
-    return _Wire({at: mac for at, mac in heard.items() if mac not in routers}, is_whole, troubles)
-
-
-def _answers(link: str, asked: Sequence[At], rounds: int = ROUNDS) -> dict[At, str]:
-    texts = {str(to_address(*at)): at for at in asked}
-    return {texts[text]: mac for text, mac in answering(link, list(texts), rounds).items()}
-
-
-def _reason(error: LinkFailure) -> str:
-    """Return the end of a message: what is before it names an address, another one each time."""
-    return error.msg.rpartition(": ")[2]
-
-
-def _of_this_node() -> set[At]:
-    """Return the addresses of the node's own links, which do not answer it."""
-    with open_rtnl() as rtnl:
-        found = [ipaddress.ip_address(own.ip) for own in rtnl.host_addresses()]
-    return {(ip.version, int(ip)) for ip in found}
 
 
 def free_addresses(store: BlockStore) -> set[At]:

@@ -62,9 +62,8 @@ class Reclaimer:
         """Take all that a dead node holds in the pool, or nothing; return the number of objects."""
         pool = claims.place.pool
         theirs = [entry for entry in objects if is_of(entry, incarnation)]
-        reason = self._objection(pool, theirs, _declined(objects)) or self._has_returned(
-            claims, incarnation, theirs
-        )
+        objection = self._objection(pool, theirs, _declined(objects))
+        reason = objection or self._has_returned(claims, incarnation, theirs)
         if reason:
             node = theirs[0].fields.get("node")
             self._warn(f"pool {pool}: the blocks of dead node {node} stay: {reason}")

@@ -182,10 +182,9 @@ class BlockStore(DiskStore):
         """Return the addresses of this node's blocks but those that are pinned."""
         holdings = self.holdings.read()
         pinned = self.cluster.pinned_of(version)
-        foreign = [(number, number) for of, number in holdings.foreign if of == version]
-        aside = [(number, number) for of, number, _who in holdings.aside if of == version]
+        kept = [(number, number) for of, number in holdings.kept_from_pods if of == version]
         own = [(pin.number, pin.number) for pin in holdings.pins if pin.version == version]
-        return leasable(holdings.usable, version, [*pinned, *foreign, *aside, *own])
+        return leasable(holdings.usable, version, [*pinned, *kept, *own])
 
     @override
     def reserve(self, range_set: RangeSet, requested: Address | None, tenant: Tenant) -> Address | None:

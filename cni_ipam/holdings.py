@@ -87,6 +87,11 @@ class Holdings(NamedTuple):
     aside: tuple[tuple[int, int, str], ...] = ()
 
     @property
+    def kept_from_pods(self) -> frozenset[tuple[int, int]]:
+        """The versions and numbers of addresses in our blocks that no pod may get."""
+        return frozenset((*self.foreign, *((version, number) for version, number, _who in self.aside)))
+
+    @property
     def is_of_this_boot(self) -> bool:
         """Whether the engine confirmed them in this boot, even if that is in doubt now."""
         return boot_id() in self.confirmed

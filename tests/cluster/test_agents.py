@@ -79,6 +79,15 @@ def test_an_agent_claims_a_block_before_the_last_one_is_full(members: list[Membe
     wait_until(lambda: len(one.blocks()) == 2, 30)
 
 
+def test_an_agent_claims_ahead_for_pods_of_one_shot_plugins(members: list[Member]) -> None:
+    """It has not served the pool, and was there before the pool."""
+    one, _two, _three = members
+    one.host.extra["CNI_VLAN_SOCKET"] = "/nowhere"
+    one.attach(*(f"p{n}" for n in range(13)))
+
+    wait_until(lambda: len(one.blocks()) == 2, 30)
+
+
 def test_while_the_engine_is_away_pods_come_and_go(members: list[Member]) -> None:
     one, _two, _three = members
     (pod,) = one.attach("a")

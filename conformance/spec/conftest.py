@@ -53,7 +53,8 @@ def latest(supported: list[str]) -> str:
 
 
 def _needed(version: str, supported: list[str]) -> str:
-    # "Not supported" in the report; of a required subject that counts as a failure (report.Judged.complete).
+    # The suite judges any plugin, and an old one has no such verb. The report says "not supported"; of a
+    # subject that is required to pass, such as ours, that counts as a failure (report.Judged.complete).
     if version not in supported:
         pytest.skip(f"does not support {version}")
     return version

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.conftest import ROOT, RunningAgent
-from tests.lab.waiting import wait_until
+from tests.lab.waiting import suspend, wait_until
 from tests.lab.world import Host, Json, Pod, network
 
 CONF = network("lan", "eth0", "10.0.0.0/24", "2001:db8::/64", announce=0)
@@ -419,7 +419,7 @@ def test_health_is_that_of_the_socket(host: Host, agent: RunningAgent, one_shot:
         return asked.returncode
 
     assert health() == 0
-    agent.process.send_signal(signal.SIGSTOP)
+    suspend(agent.process)
     assert health() == 1
     agent.process.send_signal(signal.SIGCONT)
     assert health() == 0

@@ -13,7 +13,7 @@ from tests.cluster.certificates import Certificates
 from tests.cluster.etcds import Etcds
 from tests.cluster.ports import free_port
 from tests.e2e.kubernetes import programs
-from tests.lab.waiting import wait_until
+from tests.lab.waiting import suspend, wait_until
 
 TYPES = Path(__file__).parents[2] / "manifests" / "kubernetes" / "cluster"
 _OPERATOR, AGENT, STRANGER = "operator", "agent", "stranger"
@@ -95,7 +95,7 @@ class ApiServer:
     def suspend(self) -> None:
         """Stop the API server so that it takes connections and never answers."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        suspend(self._process)
 
     def resume(self) -> None:
         assert self._process is not None

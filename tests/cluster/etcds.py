@@ -21,7 +21,7 @@ from cni_ipam.cluster import EngineConf
 from tests.cluster.certificates import Certificates
 from tests.cluster.ports import free_port
 from tests.lab import tools
-from tests.lab.waiting import wait_until
+from tests.lab.waiting import suspend, wait_until
 
 _HEARTBEAT_MS, _ELECTION_MS = 50, 500
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own in it: etcd syncs each write
@@ -115,7 +115,7 @@ class Etcds:
 
     def suspend(self, member: int) -> None:
         """Stop a member so that it takes connections and never answers."""
-        self._processes[member].send_signal(signal.SIGSTOP)
+        suspend(self._processes[member])
 
     def resume(self, member: int) -> None:
         self._processes[member].send_signal(signal.SIGCONT)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.conftest import info, vlan
-from tests.lab.waiting import wait_until
+from tests.lab.waiting import suspend, wait_until
 from tests.lab.world import Host, Json, Pod, network
 
 pytestmark = pytest.mark.kernel
@@ -287,7 +287,7 @@ def test_the_last_del_and_the_first_add_of_a_nested_vlan(cold_host: Host) -> Non
     with host.holding("/var/lib/cni/cni-vlan/locks/eth0.100"):
         deleting = host.start("DEL", conf, first)
         wait_until(lambda: waited_for(host, "eth0.100"))
-        deleting.send_signal(signal.SIGSTOP)
+        suspend(deleting)
     adding = host.start("ADD", conf, second)
     wait_until(lambda: adding.poll() is not None or waited_for(host, "eth0.100.200"))
     deleting.send_signal(signal.SIGCONT)

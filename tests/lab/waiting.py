@@ -1,5 +1,8 @@
 """Waiting for what other processes do: for a condition, never for a time."""
 
+import os
+import signal
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -13,3 +16,13 @@ def wait_until(condition: Callable[[], object], within_s: float = _WITHIN_S) -> 
     while not condition():
         assert time.monotonic() < give_up, "the condition did not come to hold in time"
         time.sleep(_LOOK_EVERY_S)
+
+
+def suspend(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
+    """Stop a child with all its threads; SIGCONT lets it go on.
+
+    A thread that runs on another processor sees the signal later, and may answer once more. The kernel
+    reports the stop when the last thread has stopped (waitid(2), WSTOPPED).
+    """
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)

@@ -13,7 +13,7 @@ class Family(Enum):
     @classmethod
     def of(cls, address: str) -> Self:
         """Return the family of an address, interface or network, as text."""
-        return cls(6 if ":" in address else 4)
+        return cls.IPV6 if ":" in address else cls.IPV4
 
     @property
     def bits(self) -> int:

@@ -2,9 +2,11 @@
 
 import struct
 import sys
+from collections.abc import Container
 
 _HEADER = struct.Struct("=HH")
 _TYPE = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+_ALL = range(_TYPE + 1)
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -22,17 +24,16 @@ def text(kind: int, value: str) -> bytes:
     return attribute(kind, value.encode() + b"\0")
 
 
-def read(frame: bytes, offset: int = 0) -> dict[int, bytes]:
-    """Return the attributes of a frame from an offset on, or of a nested attribute, by their type."""
+def read(frame: bytes, offset: int = 0, wanted: Container[int] = _ALL) -> dict[int, bytes]:
+    """Return the wanted attributes of a frame from an offset on, or of a nested attribute, by their type."""
     found = {}
-    unpack, size = _HEADER.unpack_from, _HEADER.size  # a link has 40 of them, and each ADD reads three links
+    unpack, size = _HEADER.unpack_from, _HEADER.size  # a link has 46 of them, and each ADD reads two links
     last = len(frame) - size
     while offset <= last:
         length, kind = unpack(frame, offset)
-        if length < size:
-            break
-        found[kind & _TYPE] = frame[offset + size : offset + length]
-        offset += (length + 3) & -4
+        if kind & _TYPE in wanted:
+            found[kind & _TYPE] = frame[offset + size : offset + length]
+        offset += (length + 3) & -4 or size  # an empty one is damaged
     return found
 
 

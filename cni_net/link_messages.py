@@ -27,6 +27,7 @@ _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _IFF_UP, _IFF_LOOPBACK, _IFF_NOARP, _IFF_LOWER_UP = 0x1, 0x8, 0x80, 0x10000
 _ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _IFALIAS = 1, 3, 4, 5, 18, 20
 _NET_NS_FD, _EXT_MASK, _LINK_NETNSID = 28, 29, 37
+_OF_A_LINK = frozenset({_ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _IFALIAS, _LINK_NETNSID})
 _INFO_KIND, _INFO_DATA = 1, 2
 _MODE, _FLAGS = 1, 2  # of a macvlan and an ipvlan alike
 _MACADDR_MODE, _MACADDR, _MACADDR_DATA, _BC_QUEUE_LEN = 3, 4, 5, 7
@@ -111,7 +112,7 @@ def _mac(written: str) -> bytes:
 def parse_link(frame: bytes) -> Link:
     """Read a link from a reply."""
     _family, _type, index, flags, _change = _IFINFO.unpack_from(frame, HEADER_BYTES)
-    found = read(frame, HEADER_BYTES + _IFINFO.size)
+    found = read(frame, HEADER_BYTES + _IFINFO.size, _OF_A_LINK)
     info = read(found.get(_LINKINFO, b""))
     kind = read_text(info.get(_INFO_KIND, b""))
     vlan_id, protocol, mode, flag = _parse_kind(kind, read(info.get(_INFO_DATA, b"")))

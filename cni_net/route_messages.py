@@ -4,10 +4,10 @@ Layouts: rtnetlink(7), linux/if_addr.h, linux/rtnetlink.h, linux/neighbour.h.
 The reason for not using pyroute2 is in cni_net.link_messages.
 """
 
-import ipaddress
 import socket
 import struct
 
+from cni_core.cidr import Cidr
 from cni_core.family import Family
 from cni_net.attributes import attribute, number, read, read_number
 from cni_net.observed import HostAddress, RouteEntry
@@ -47,12 +47,11 @@ RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, pro
 
 def change_address(operation: AddAddress | DeleteAddress) -> Request:
     """Return the request that adds or deletes an address; a new IPv6 one is not probed for duplicates."""
-    interface = ipaddress.ip_interface(operation.address)
-    own, prefix = interface.ip.packed, interface.network.prefixlen
-    family = Family.of(operation.address)
+    own = Cidr.parse(operation.address)
+    family, prefix = own.family, own.prefix
     scope = operation.scope if isinstance(operation, AddAddress) else 0
     body = _IFADDR.pack(AF[family], prefix, 0, scope, operation.ifindex)
-    body += attribute(_IFA_LOCAL, own) + attribute(_IFA_ADDRESS, own)
+    body += attribute(_IFA_LOCAL, own.packed) + attribute(_IFA_ADDRESS, own.packed)
     if isinstance(operation, DeleteAddress):
         return Request(_RTM_DELADDR, 0, body)
     flags = _IFA_F_NODAD if family is Family.IPV6 else 0
@@ -60,15 +59,15 @@ def change_address(operation: AddAddress | DeleteAddress) -> Request:
     if flags:
         body += number(_IFA_FLAGS, flags)
     if family is Family.IPV4 and prefix < _POINT_TO_POINT:
-        body += attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
+        body += attribute(_IFA_BROADCAST, own.last.packed)
     return Request(_RTM_NEWADDR, CREATE | EXCL, body)
 
 
 def change_neighbour(operation: AddNeighbour | DeleteNeighbour) -> Request:
     """Return the request that adds, replaces or deletes a neighbour."""
-    family = AF[Family.of(operation.address)]
-    body = _NDMSG.pack(family, operation.ifindex, _NUD_PERMANENT, 0, 0)
-    body += attribute(_NDA_DST, ipaddress.ip_address(operation.address).packed)
+    neighbour = Cidr.parse(operation.address)
+    body = _NDMSG.pack(AF[neighbour.family], operation.ifindex, _NUD_PERMANENT, 0, 0)
+    body += attribute(_NDA_DST, neighbour.packed)
     if isinstance(operation, DeleteNeighbour):
         return Request(_RTM_DELNEIGH, 0, body)
     mac = bytes.fromhex(operation.mac.replace(":", ""))
@@ -113,16 +112,15 @@ def delete_route(route: DeleteRoute) -> Request:
 
 def _route(route: AddRoute | DeleteRoute, end_of_header: tuple[int, int, int, int]) -> bytes:
     """Return header and key of a route; protocol, scope, type and flags are given."""
-    network = ipaddress.ip_network(route.dst, strict=False)
+    destination = Cidr.parse(route.dst)
     table = _RT_TABLE_MAIN if route.table is None else route.table
     in_header = table if table < _TABLES_IN_HEADER else 0
-    family, prefix = AF[Family.of(route.dst)], network.prefixlen
-    body = RTMSG.pack(family, prefix, 0, 0, in_header, *end_of_header)
+    body = RTMSG.pack(AF[destination.family], destination.prefix, 0, 0, in_header, *end_of_header)
     body += number(RTA_TABLE, table) + number(_RTA_OIF, route.ifindex)
-    if prefix:
-        body += attribute(RTA_DST, network.network_address.packed)
+    if destination.prefix:
+        body += attribute(RTA_DST, destination.first.packed)
     if route.gateway:
-        body += attribute(_RTA_GATEWAY, ipaddress.ip_address(route.gateway).packed)
+        body += attribute(_RTA_GATEWAY, Cidr.parse(route.gateway).packed)
     if route.priority is not None:
         body += number(_RTA_PRIORITY, route.priority)
     return body

@@ -1,15 +1,16 @@
 """The plan for a sandbox, made from values alone: (attachment, observed, IPAM result) -> operations."""
 
-import ipaddress
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from cni_core.cidr import Cidr
 from cni_core.family import Family
 from cni_core.result import Interface, IPConfig, Result, Route
 from cni_net.observed import Link
 from cni_net.operations import AddAddress, AddRoute, CreateChild, Operation, SetSysctl, SetUp
 from cni_vlan.attachment import Attachment
 
+_LINK_LOCAL = Cidr.parse("fe80::/10")
 _DEVICE_SCOPES = (253, 254)  # link and host: such a route has no gateway
 
 
@@ -121,10 +122,8 @@ def _gateway(ips: Sequence[IPConfig], route: Route) -> str:
 
 def _reachable(gateway: str, ips: Sequence[IPConfig]) -> bool:
     """Return whether the kernel can reach a gateway through an address of the link."""
-    address = ipaddress.ip_address(gateway)
-    if address.version == 6 and address.is_link_local:  # noqa: PLR2004 - the IP version
-        return True
-    return any(address in ipaddress.ip_interface(ip.address).network for ip in ips)
+    address = Cidr.parse(gateway)
+    return _LINK_LOCAL.covers(address) or any(Cidr.parse(ip.address).covers(address) for ip in ips)
 
 
 def complete(

@@ -20,12 +20,12 @@ BELOW = {
 }
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).glob("*.py"))
 PURE = {
-    "cni_core.call", "cni_core.document", "cni_core.errors", "cni_core.family", "cni_core.ifname",
-    "cni_core.result", "cni_core.result_json", "cni_net.attributes", "cni_net.observed", "cni_net.operations",
-    "cni_net.frames", "cni_vlan.attachment", "cni_vlan.convert", "cni_vlan.exports", "cni_vlan.guards",
-    "cni_vlan.host_access", "cni_vlan.parent_decision", "cni_vlan.parents", "cni_vlan.plan",
-    "cni_vlan.records", "cni_vlan.verify", "cni_ipam.allocator", "cni_ipam.blocks", "cni_ipam.cluster",
-    "cni_ipam.hostlocal_words", "cni_ipam.place", "cni_ipam.ranges", "cni_ipam.reclaim",
+    "cni_core.call", "cni_core.cidr", "cni_core.document", "cni_core.errors", "cni_core.family",
+    "cni_core.ifname", "cni_core.result", "cni_core.result_json", "cni_net.attributes", "cni_net.observed",
+    "cni_net.operations", "cni_net.frames", "cni_vlan.attachment", "cni_vlan.convert", "cni_vlan.exports",
+    "cni_vlan.guards", "cni_vlan.host_access", "cni_vlan.parent_decision", "cni_vlan.parents",
+    "cni_vlan.plan", "cni_vlan.records", "cni_vlan.verify", "cni_ipam.allocator", "cni_ipam.blocks",
+    "cni_ipam.cluster", "cni_ipam.hostlocal_words", "cni_ipam.place", "cni_ipam.ranges", "cni_ipam.reclaim",
     "cni_ipam.whereabouts",
 }  # fmt: skip
 # They take values whose modules also know the file that these are read from.

@@ -20,7 +20,7 @@ from cni_ipam import place
 from cni_ipam.cluster import BLOCK_SIZE, FILES, Cluster, ClusterKeys, parse_cluster
 from cni_ipam.place import DATA_DIR, Place
 from cni_ipam.ranges import RangeSet
-from cni_ipam.subnets import Subnet, range_sets
+from cni_ipam.subnets import Subnet, range_sets, without_zone
 
 CREDENTIALS = "/etc/cni-vlan"  # mounted into the agent's container
 _OBJECT_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"  # compiled at its use, which most processes have not
@@ -95,12 +95,11 @@ def parse(call: Call, warn: Callable[[str], None]) -> AllocationRequest:
     document = call.conf.get("ipam")
     if not isinstance(document, dict):
         raise InvalidConfig("IPAM config missing 'ipam' key")
-    conf, sets, problems = _read(document, _runtime_ranges(call, warn), call.network, warn)
+    known, problems = _read(document, _runtime_ranges(call, warn), call.network, warn)
+    conf, sets, routes = known.conf, known.sets, known.routes
     problems += _family_problems(sets, call.cni_version)
     requested = _requested(call, problems)
     cluster = _cluster(conf, call.network, problems)
-    routes = tuple(parse_route(route) for route in conf.get("routes", ()))
-    problems += _route_problems(routes)
     if document.get("type") == "host-local" and (problems or not sets):
         _refuse_as_host_local(call, document)
     if problems:
@@ -170,6 +169,7 @@ class _Known(NamedTuple):
     warnings: list[str]
     conf: Schema
     sets: list[RangeSet]
+    routes: tuple[Route, ...]
 
 
 # The agent serves the same few networks again and again, and reading a long list of exclusions takes longer
@@ -180,23 +180,26 @@ _KNOWN_MOST = 256
 
 def _read(
     document: dict[str, Any], runtime: list[list[Subnet]], network: str, warn: Callable[[str], None]
-) -> tuple[Schema, list[RangeSet], list[str]]:
-    """Return the section with its range sets and problems."""
+) -> tuple[_Known, list[str]]:
+    """Return the section with its range sets and routes, and its problems."""
     known = _known.get(network)
     if known is None or (known.document, known.runtime) != (document, runtime):
         warnings: list[str] = []
         conf = load(Schema, document, "ipam.", warnings.append)
         problems = _name_problems(conf)
         sets = _range_sets(conf, runtime, problems)
+        routes = tuple(parse_route(route) for route in conf.get("routes", ()))
+        problems += _route_problems(routes)
+        known = _Known(document, runtime, warnings, conf, sets, routes)
         if problems:
-            return conf, sets, problems
+            return known, problems
         warnings += _gateway_warnings(sets)
         if len(_known) >= _KNOWN_MOST:
             _known.clear()
-        known = _known[network] = _Known(document, runtime, warnings, conf, sets)
+        _known[network] = known
     for text in known.warnings:
         warn(text)
-    return known.conf, known.sets, []
+    return known, []
 
 
 def _gateway_warnings(sets: Sequence[RangeSet]) -> list[str]:
@@ -275,7 +278,7 @@ def _requested(call: Call, problems: list[str]) -> tuple[str, ...]:
         try:
             if not isinstance(item, str):
                 raise TypeError  # noqa: TRY301 - only ipaddress takes a number as an address
-            found.append(str(ipaddress.ip_interface(item).ip))
+            found.append(str(ipaddress.ip_interface(without_zone(item)).ip))
         except (TypeError, ValueError):
             problems.append(f"{where} {item}: not an IP address")
     return tuple(found)

@@ -74,7 +74,7 @@ def _by_family(ranges: Sequence[Range]) -> list[list[Range]]:
 
 def _range(conf: Subnet, path: str, problems: list[str]) -> Range | None:
     try:
-        subnet = ipaddress.ip_network(conf["subnet"])
+        subnet = ipaddress.ip_network(without_zone(conf["subnet"]))
     except ValueError:
         problems.append(f"{path}.subnet {conf['subnet']}: {_subnet_problem(conf['subnet'])}")
         return None
@@ -99,13 +99,23 @@ def _range(conf: Subnet, path: str, problems: list[str]) -> Range | None:
 
 def _subnet_problem(text: str) -> str:
     try:
-        network = ipaddress.ip_network(text, strict=False)
+        network = ipaddress.ip_network(without_zone(text), strict=False)
     except ValueError:
         return "not a subnet in CIDR form"
     return (
         "Network has host bits set. For a subnet mask of length"
         f" {network.prefixlen} the network address is {network.network_address}"
     )
+
+
+def without_zone(text: str) -> str:
+    """Return the text of an address; raises ValueError for one with a zone (RFC 4007), which has no use here.
+
+    `ipaddress` takes it, and the runtime that reads the result does not.
+    """
+    if "%" in text:
+        raise ValueError(f"{text} has a zone")
+    return text
 
 
 def _bounds(conf: Subnet, subnet: Network, path: str, problems: list[str]) -> tuple[int, int]:
@@ -128,7 +138,7 @@ def _bounds(conf: Subnet, subnet: Network, path: str, problems: list[str]) -> tu
 
 def _inside(text: str, subnet: Network, path: str, problems: list[str]) -> int | None:
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(without_zone(text))
     except ValueError:
         problems.append(f"{path} {text}: not an IP address")
         return None
@@ -149,7 +159,7 @@ def _holes(text: str, subnet: Network, path: str, problems: list[str]) -> list[I
             problems.append(f"{path} {text}: ends before it starts")
         return [(ends[0], ends[1])]
     try:
-        network = ipaddress.ip_network(text)
+        network = ipaddress.ip_network(without_zone(text))
     except ValueError:
         problems.append(f"{path} {text}: not an address, range or CIDR")
         return []
@@ -186,7 +196,7 @@ def _gateway(text: str, subnet: Network, path: str, problems: list[str]) -> str:
     if not text:
         return first_usable(subnet)
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(without_zone(text))
     except ValueError:
         problems.append(f"{path}.gateway {text}: must be an IP address or {NO_GATEWAY!r}")
         return ""

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from cni_core import waiting
 from cni_core.errors import IoFailure, TryAgainLater
+from cni_core.statefile import make_directory
 
 DEADLINE_S = 30.0
 _LOOK_EVERY_S = 0.5  # to check that the caller still waits
@@ -26,7 +27,7 @@ _LOOK_EVERY_S = 0.5  # to check that the caller still waits
 
 @contextlib.contextmanager
 def locked(path: str, deadline_s: float = DEADLINE_S) -> Iterator[None]:
-    """Hold the lock file at a path in an existing directory; first come, first served.
+    """Hold the lock file at a path, whose directory is created if it is missing; first come, first served.
 
     Raises TryAgainLater at the deadline, in seconds, and IoFailure if the file cannot be created.
     """
@@ -66,10 +67,7 @@ def _lock(path: str, deadline_s: float) -> int:
 def _try_lock(path: str, until: float, deadline_s: float) -> int:
     from filelock import lock_descriptor
 
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise IoFailure(f"lock {path}: {error.strerror}") from error
+    descriptor = _open(path)
     if lock_descriptor(descriptor, blocking=False):
         return descriptor
     waiter = _Waiter(path, descriptor)
@@ -83,6 +81,18 @@ def _try_lock(path: str, until: float, deadline_s: float) -> int:
         raise
     waiter.leave()
     raise TryAgainLater(f"lock {path}: held by another process for {deadline_s:g} s")
+
+
+def _open(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        try:
+            return os.open(path, flags, 0o600)
+        except (FileNotFoundError, NotADirectoryError):  # the first call finds no directory, or says why
+            make_directory(os.path.dirname(path))
+            return os.open(path, flags, 0o600)
+    except OSError as error:
+        raise IoFailure(f"lock {path}: {error.strerror}") from error
 
 
 def _wait(has_lock: threading.Event, until: float) -> bool:

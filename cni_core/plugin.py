@@ -108,7 +108,6 @@ def _alone(name: str, call: Call, directory: str) -> Iterator[None]:
     place = os.path.join(directory, f"{name}:{statefile.file_name(call.key.text)}")
     with contextlib.ExitStack() as stack:
         try:
-            statefile.make_directory(directory)
             stack.enter_context(locked_while_needed(place, _LOCKS_S))
         except IoFailure:  # such as a /run that is full: a DEL has to go on
             if call.command == "ADD":

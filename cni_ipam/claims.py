@@ -48,7 +48,6 @@ class Claims:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the lock of the node's claims in this pool; raises TryAgainLater."""
-        statefile.make_directory(self._directory)
         with locked(f"{self._directory}/claim.lock", _ALONE_S):
             yield
 

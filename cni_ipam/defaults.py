@@ -39,7 +39,6 @@ def default_range_sets(file: PoolFile, network: str, *, ipv6: bool) -> tuple[Ran
     chosen = file.chosen()
     if len(chosen) < 1 + ipv6:
         data_dir = file.place.data_dir
-        statefile.make_directory(data_dir)
         with locked(os.path.join(data_dir, ".lock")):
             chosen = file.chosen() or [_choose(_IPV4, file)]
             if ipv6 and len(chosen) == 1:

@@ -37,6 +37,9 @@ _SWEEP = 200  # entries of earlier boots removed in one call, so that no call is
 _MARKED_SETS_MOST = 64  # a release looks at the marks of each
 _ADDRESS_WIDTH = 39  # of the longest IPv6 address, as text
 
+# Of a long-lived process: the pools, by their directory of this boot, in which no other boot has leases.
+_swept: set[str] = set()
+
 
 class DiskStore:
     """The leases of one pool, as seen from this boot. Every change belongs into a transaction."""
@@ -50,7 +53,6 @@ class DiskStore:
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
         """Run a function with the pool's lock held; also remove some of the leases of earlier boots."""
-        statefile.make_directory(self.directory)
         with locked(f"{self.directory}/lock"):
             self._sweep()
             return work(self)
@@ -297,7 +299,11 @@ class DiskStore:
 
     def _sweep(self) -> None:
         """Remove some of the leases of earlier boots."""
+        if self._current in _swept:
+            return
         left = _SWEEP
         for name in statefile.list_directory(self.directory):
             if self._is_earlier(name):
                 left = statefile.remove_tree(f"{self.directory}/{name}", left)
+        if left > 0:
+            _swept.add(self._current)

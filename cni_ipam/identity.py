@@ -62,7 +62,6 @@ def identity(data_dir: str, name: str = "") -> Identity:
     known = _read(path, data_dir)
     if _is_it(known, name, machine):
         return known
-    statefile.make_directory(data_dir)
     with locked(os.path.join(data_dir, ".node.lock")):
         known = _read(path, data_dir)
         if not _is_it(known, name, machine):

@@ -3,11 +3,9 @@
 One process of the node changes them at a time, under a lock of their own, which is taken last.
 """
 
-import contextlib
-import os
 from collections.abc import Iterator
 
-from cni_core import run_directory, statefile
+from cni_core import run_directory
 from cni_core.lock import locked
 from cni_net.operations import EXPORT_PROTOCOL
 from cni_net.rtnl import Rtnl
@@ -18,22 +16,15 @@ from cni_vlan.ledger import Ledger
 from cni_vlan.records import AttachmentRecord
 
 
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    statefile.make_directory(os.path.dirname(run_directory.EXPORT_LOCK))
-    with locked(run_directory.EXPORT_LOCK):
-        yield
-
-
 def publish(rtnl: Rtnl, record: AttachmentRecord) -> None:
     """Add the routes of an attachment that is recorded, before its ADD answers."""
-    with _alone():
+    with locked(run_directory.EXPORT_LOCK):
         rtnl.add_missing(exports.additions(exports.wanted([record])))
 
 
 def withdraw(rtnl: Rtnl, ledger: Ledger, record: AttachmentRecord) -> None:
     """Remove the routes that only one attachment wanted, before its addresses are released."""
-    with _alone():
+    with locked(run_directory.EXPORT_LOCK):
         others = exports.wanted(other for other in recorded(ledger) if other.key != record.key)
         rtnl.remove(exports.removals(exports.wanted([record]).without(others)))
 
@@ -43,7 +34,7 @@ def reconcile(rtnl: Rtnl, ledger: Ledger) -> bool:
 
     A route of another protocol in the table is somebody else's.
     """
-    with _alone():
+    with locked(run_directory.EXPORT_LOCK):
         wanted = exports.wanted(recorded(ledger))
         present = observed(rtnl, {EXPORT_TABLE, *(route.table for route in wanted.routes)})
         rtnl.add_missing(exports.additions(wanted.without(present)))
@@ -53,7 +44,7 @@ def reconcile(rtnl: Rtnl, ledger: Ledger) -> bool:
 
 def withdraw_all(rtnl: Rtnl, ledger: Ledger) -> None:
     """Remove every route and rule of ours."""
-    with _alone():
+    with locked(run_directory.EXPORT_LOCK):
         tables = {record.table for record in recorded(ledger) if record.table}
         rtnl.remove(exports.removals(observed(rtnl, {EXPORT_TABLE, *tables})))
 

@@ -56,7 +56,6 @@ class Ledger:
     @contextlib.contextmanager
     def locks(self) -> Iterator[Locks]:
         """Hold the locks of parents until the end of the block."""
-        statefile.make_directory(self._path("locks"))
         held = Locks(self._root)
         try:
             yield held

@@ -16,7 +16,7 @@ from cni_agent.cluster_tasks import CONTACT_S, ClusterTasks
 from cni_agent.exporting import Exporting
 from cni_agent.listener import Listener, listen
 from cni_agent.log import Log
-from cni_agent.memory import share_one_arena
+from cni_agent.memory import share_one_arena, use_huge_pages
 from cni_agent.metrics import Metrics
 from cni_agent.preload import preloaded
 from cni_agent.server import Server
@@ -97,6 +97,7 @@ def serve_command(  # noqa: PLR0913 - an option each
     ):
         gc.collect()
         gc.freeze()  # loaded objects stay: collections need not look at them
+        use_huge_pages()
         systemd.notify("READY=1")
         server.serve(stopping)
         systemd.notify("STOPPING=1")

@@ -101,6 +101,14 @@ def test_a_pod_beside_others(host: Host, traced: Traced) -> None:
     assert dict(names(delete)) == DEL
 
 
+def test_the_heap_of_an_agent_is_on_huge_pages(host: Host, agent: RunningAgent) -> None:
+    assert host.plugin("VERSION", CONF).status == 0  # it serves
+    rollup = Path(f"/proc/{agent.process.pid}/smaps_rollup").read_text()
+    (kib,) = re.findall(r"^AnonHugePages: +(\d+) kB", rollup, re.MULTILINE)
+
+    assert int(kib) >= 2 * 2048  # three to seven pages, by where the heap lies
+
+
 MODULES = """
 import sys
 sys.argv = ["cni-vlan"]

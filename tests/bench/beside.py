@@ -21,8 +21,9 @@ from tests.bench.pods import (
 )
 from tests.bench.timing import interleaved
 
-ROUNDS, BURSTS, PODS = 151, 9, 100
+SERIES, ROUNDS, BURSTS, PODS = 7, 31, 3, 100  # each series with agents of its own
 NEW, OLD = "this build", "base"
+_NAMES = ("old", "new", "old-c", "new-c")  # of uplinks
 
 
 class Row(NamedTuple):
@@ -31,10 +32,19 @@ class Row(NamedTuple):
     what: str
     old: float
     new: float
+    ratio: float
 
-    @property
-    def ratio(self) -> float:
-        return self.new / self.old
+    @classmethod
+    def of(cls, what: str, old: float, new: float) -> "Row":
+        return cls(what, old, new, new / old)
+
+    @classmethod
+    def median(cls, rows: "list[Row]") -> "Row":
+        """Return the medians of a figure; the ratio is that of the ratios: machines vary."""
+        old, new, ratio = (
+            statistics.median(figures) for figures in zip(*(row[1:] for row in rows), strict=True)
+        )
+        return cls(rows[0].what, old, new, ratio)
 
 
 class Build(NamedTuple):
@@ -46,17 +56,33 @@ class Build(NamedTuple):
 
 
 def measure(directory: Path, base: Path, *, quick: bool) -> list[Row]:
-    """Return the figures of both builds, which take turns, so that both see the same machine."""
-    builds = {OLD: _build(directory, base / "dist", "old"), NEW: _build(directory, DIST, "new")}
+    """Return the figures of both builds, which take turns, so that both see the same machine.
+
+    They are medians of several series: one agent is up to six percent faster or slower than the next of the
+    same build, by its place in memory.
+    """
     bench = Bench(directory, PODS)
+    for uplink in (FLOOR_UPLINK, *(f"up-{name}" for name in _NAMES)):
+        make_uplink(uplink)
+    seen: dict[str, list[Row]] = {}
+    for number in range(2 if quick else SERIES):
+        within = directory / str(number)
+        within.mkdir()
+        for row in _series(bench, within, base, quick=quick):
+            seen.setdefault(row.what, []).append(row)
+    return [Row.median(rows) for rows in seen.values()]
+
+
+def _series(bench: Bench, directory: Path, base: Path, *, quick: bool) -> list[Row]:
+    builds = {OLD: _build(directory, base / "dist", "old"), NEW: _build(directory, DIST, "new")}
     memory = {name: build.agent.memory_mib() for name, build in builds.items()}
     try:
-        rows = list(_rows(bench, builds, 15 if quick else ROUNDS, 3 if quick else BURSTS))
+        rows = list(_rows(bench, builds, 9 if quick else ROUNDS, 1 if quick else BURSTS))
     finally:
         for build in builds.values():
             build.agent.stop()
     after = {name: build.agent.final_mib for name, build in builds.items()}
-    return [*rows, Row("agent, idle, MiB", *_pair(memory)), Row("agent, peak, MiB", *_pair(after))]
+    return [*rows, Row.of("agent, idle, MiB", *_pair(memory)), Row.of("agent, peak, MiB", *_pair(after))]
 
 
 def _build(directory: Path, dist: Path, name: str) -> Build:
@@ -69,8 +95,6 @@ def _build(directory: Path, dist: Path, name: str) -> Build:
         Form(f"{name} warm", launcher, f"up-{name}", environ=environ),
         Form(f"{name} cold", dist / "bundle" / "cni-vlan", f"up-{name}-c"),
     ]
-    for form in forms:
-        make_uplink(form.uplink)
     return Build(forms[0], forms[1], Agent(dist / "bundle" / "cni-agent", socket))
 
 
@@ -79,20 +103,18 @@ def _pair(figures: dict[str, float]) -> tuple[float, float]:
 
 
 def _rows(bench: Bench, builds: dict[str, Build], rounds: int, bursts: int) -> Iterator[Row]:
-    make_uplink(FLOOR_UPLINK)
     cases = {build.warm.name: bench.one_at_a_time(build.warm, "IPv4") for build in builds.values()}
     least = interleaved({**cases, "floor": floor(bench, FLOOR_UPLINK)}, rounds)
-    in_floors = (least[name][0] / least["floor"][0] for name in cases)
-    yield Row(f"ADD, in floors of {report.ms(least['floor'][0])} ms", *in_floors)
+    yield Row.of("ADD, in floors", *(least[name][0] / least["floor"][0] for name in cases))
     for stack, share in (("IPv4", 1), ("dual stack", 3)):
         forms = [build.warm for build in builds.values()]
         found = compare(bench, forms, stack, rounds // share)
         for at, verb in enumerate(("ADD", "DEL")):
-            yield Row(f"{verb}, {stack}", *(found[form.name][at] for form in forms))
+            yield Row.of(f"{verb}, {stack}", *(found[form.name][at] for form in forms))
     cold = [build.cold for build in builds.values()]
-    found = compare(bench, cold, "IPv4", rounds // 3)
+    found = compare(bench, cold, "IPv4", max(1, rounds // 3))
     for at, verb in enumerate(("ADD", "DEL")):
-        yield Row(f"{verb}, one-shot", *(found[form.name][at] for form in cold))
+        yield Row.of(f"{verb}, one-shot", *(found[form.name][at] for form in cold))
     yield from _burst_rows(bench, builds, bursts)
 
 
@@ -108,7 +130,7 @@ def _burst_rows(bench: Bench, builds: dict[str, Build], bursts: int) -> Iterator
     for verb in ("ADD", "DEL"):
         for at, what in enumerate(("wall", "processor, each")):
             medians = (statistics.median(one[at] for one in seen[verb, name]) for name in (OLD, NEW))
-            yield Row(f"{verb}, {PODS} at once, {what}", *medians)
+            yield Row.of(f"{verb}, {PODS} at once, {what}", *medians)
 
 
 def table(rows: list[Row], base: Path) -> str:

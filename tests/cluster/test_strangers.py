@@ -99,6 +99,35 @@ def test_a_router_that_answers_for_every_address_has_nothing_declined(members: l
     assert one.log.count("answers for leased addresses too") == 1
 
 
+def test_a_pod_that_answers_on_another_parent_of_its_node_is_no_router(members: list[Member]) -> None:
+    """It does not hear its node's questions on its own parent, but on the other one of the same wire.
+
+    It is the only one with an IPv6 address, so whoever answers for that answers for all of the node's.
+    """
+    one, _two, _three = members
+    _plug_in_again(one, "eth1")
+    other = {**one.conf, "name": "other", "parent": "eth1", "ipam": {**one.conf["ipam"], "pool": "lan"}}
+    first, second = one.host.pods("first", "second")
+    subnets = [*one.conf["ipam"]["subnets"], {"subnet": "fd00:5::/64"}]
+    first.attach({**one.conf, "ipam": {**one.conf["ipam"], "subnets": subnets}})
+    second.attach(other)
+    (block,) = (start for start in one.blocks() if ":" in start)
+    taken = str(ipaddress.ip_address(block) + 9)
+    first.run("ip", "address", "add", f"{taken}/128", "dev", "eth0", "nodad")
+    mac = first.link()["address"]
+
+    wait_until(lambda: declined(one) != {}, SOON_S)
+    assert declined(one) == {taken: f"{mac} on the wire"}
+    assert "answers for leased addresses too" not in one.log
+
+
+def _plug_in_again(member: Member, name: str) -> None:
+    far = ["peer", "name", name, "netns", str(member.host.holder)]
+    member.wire.run("ip", "link", "add", "again", "master", "switch", "type", "veth", *far)
+    member.wire.run("ip", "link", "set", "again", "up")
+    member.host.run("ip", "link", "set", name, "up")
+
+
 def test_a_router_empties_no_pool_that_is_nearly_full(members: list[Member]) -> None:
     one, _two, three_ = members
     one.conf["ipam"]["subnets"] = [{"subnet": "10.0.0.0/28"}]

@@ -12,6 +12,7 @@ _HUGE = 2 << 20  # of x86-64, and of arm64 with pages of 4 KiB
 _PRESENT = 0x80  # in the last byte of an entry in pagemap (proc(5))
 _ENTRY_BYTES = 8
 _HOLES_MOST = 1 / 8
+_ATTEMPTS = 3  # a page may be in use by somebody for a moment
 
 
 def share_one_arena() -> None:
@@ -27,15 +28,25 @@ def share_one_arena() -> None:
 
 
 def use_huge_pages() -> None:
-    """Move loaded objects to huge pages; ranges with holes stay as they are, or they would take more memory.
+    """Move loaded objects to huge pages; of their memory an eighth at most was not in use before.
 
     A verb touches some hundred pages all over the heap, and when the next pod comes, the processor has
     forgotten where they are: on pages of 4 KiB an ADD took a fifth longer. Older kernels refuse.
     """
     library = ctypes.CDLL(None)
-    with contextlib.suppress(OSError), open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
+        if _are_off():
+            return
         for start in [start for start in _ranges() if _is_full(pagemap.fileno(), start)]:
-            library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(_HUGE), _MADV_COLLAPSE)
+            for _attempt in range(_ATTEMPTS):
+                if library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(_HUGE), _MADV_COLLAPSE) == 0:
+                    break
+
+
+def _are_off() -> bool:
+    """Whether the operator wants none: the advice itself would be followed all the same (madvise(2))."""
+    with open("/sys/kernel/mm/transparent_hugepage/enabled", encoding="ascii") as file:
+        return "[never]" in file.read()
 
 
 class _Mapping(NamedTuple):
@@ -67,4 +78,4 @@ def _is_full(pagemap: int, start: int) -> bool:
     size = os.sysconf("SC_PAGE_SIZE")
     entries = os.pread(pagemap, _HUGE // size * _ENTRY_BYTES, start // size * _ENTRY_BYTES)
     present = [bool(last & _PRESENT) for last in entries[_ENTRY_BYTES - 1 :: _ENTRY_BYTES]]
-    return present.count(False) <= len(present) * _HOLES_MOST
+    return bool(present) and present.count(False) <= len(present) * _HOLES_MOST

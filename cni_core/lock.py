@@ -88,8 +88,8 @@ def _open(path: str) -> int:
     try:
         try:
             return os.open(path, flags, 0o600)
-        except (FileNotFoundError, NotADirectoryError):  # the first call finds no directory, or says why
-            make_directory(os.path.dirname(path))
+        except (FileNotFoundError, NotADirectoryError):
+            make_directory(os.path.dirname(path))  # which has the words, if a file is in the way
             return os.open(path, flags, 0o600)
     except OSError as error:
         raise IoFailure(f"lock {path}: {error.strerror}") from error

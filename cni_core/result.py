@@ -59,7 +59,8 @@ class Route(NamedTuple):
     @property
     def is_default(self) -> bool:
         """Whether it is a default route."""
-        return self.dst.endswith("/0")
+        prefix = self.dst.rpartition("/")[2]
+        return bool(prefix) and not prefix.strip("0")
 
 
 class DNS(NamedTuple):

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypedDict
 
-from cni_ipam.ranges import Interval, merge
+from cni_ipam.ranges import Interval, merge, without_zone
 
 BLOCK_SIZE = 16
 LARGEST_BLOCK = 256
@@ -132,9 +132,9 @@ def _pinned(text: str, problems: list[str]) -> list[tuple[int, Interval]]:
     """Return the addresses of an address, a range `first-last` or a CIDR."""
     try:
         if "-" in text:
-            first, last = (ipaddress.ip_address(part.strip()) for part in text.split("-"))
+            first, last = (ipaddress.ip_address(without_zone(part.strip())) for part in text.split("-"))
         else:
-            network = ipaddress.ip_network(text)
+            network = ipaddress.ip_network(without_zone(text))
             first, last = network[0], network[-1]
     except ValueError:
         problems.append(f"ipam.pinned {text}: not an address, a range first-last or a CIDR")

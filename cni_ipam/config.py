@@ -19,8 +19,8 @@ from cni_core.result_json import parse_dns, parse_route, route_problem
 from cni_ipam import place
 from cni_ipam.cluster import BLOCK_SIZE, FILES, Cluster, ClusterKeys, parse_cluster
 from cni_ipam.place import DATA_DIR, Place
-from cni_ipam.ranges import RangeSet
-from cni_ipam.subnets import Subnet, range_sets, without_zone
+from cni_ipam.ranges import RangeSet, without_zone
+from cni_ipam.subnets import Subnet, range_sets
 
 CREDENTIALS = "/etc/cni-vlan"  # mounted into the agent's container
 _OBJECT_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"  # compiled at its use, which most processes have not

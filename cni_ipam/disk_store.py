@@ -37,8 +37,8 @@ _SWEEP = 200  # entries of earlier boots removed in one call, so that no call is
 _MARKED_SETS_MOST = 64  # a release looks at the marks of each
 _ADDRESS_WIDTH = 39  # of the longest IPv6 address, as text
 
-# Of a long-lived process: the pools, by their directory of this boot, in which no other boot has leases.
-_swept: set[str] = set()
+# A long-lived process does not list a pool's directory again until it changes (stat(2), st_mtime).
+_swept: dict[str, tuple[int, int]] = {}
 
 
 class DiskStore:
@@ -299,11 +299,16 @@ class DiskStore:
 
     def _sweep(self) -> None:
         """Remove some of the leases of earlier boots."""
-        if self._current in _swept:
+        try:
+            found = os.stat(self.directory)
+        except OSError:  # removed by hand meanwhile
+            return
+        seen = found.st_ino, found.st_mtime_ns
+        if _swept.get(self._current) == seen:
             return
         left = _SWEEP
         for name in statefile.list_directory(self.directory):
             if self._is_earlier(name):
                 left = statefile.remove_tree(f"{self.directory}/{name}", left)
-        if left > 0:
-            _swept.add(self._current)
+        if left == _SWEEP:
+            _swept[self._current] = seen

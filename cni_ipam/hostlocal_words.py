@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cni_ipam.ranges import Network
+from cni_ipam.ranges import Network, without_zone
 
 _NETWORK_BITS_LEFT = 2  # of a subnet: network, gateway, broadcast and one address
 
@@ -74,7 +74,7 @@ def _read_texts(items: Sequence[Mapping[str, Any]], routes: Sequence[Mapping[str
 def _read_network(text: str) -> None:
     with contextlib.suppress(ValueError):
         if "/" in text:
-            ipaddress.ip_interface(text)
+            ipaddress.ip_interface(without_zone(text))
             return
     raise _RefusedError(f"invalid CIDR address: {text}")
 

@@ -17,6 +17,16 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+def without_zone(text: str) -> str:
+    """Return the text of an address; raises ValueError for one with a zone (RFC 4007), which has no use here.
+
+    `ipaddress` takes it, and the runtime that reads the result does not.
+    """
+    if "%" in text:
+        raise ValueError(f"{text} has a zone")
+    return text
+
+
 def to_address(version: int, number: int) -> Address:
     """Return the address of a number in an IP version."""
     if version == 4:  # noqa: PLR2004 - the IP version

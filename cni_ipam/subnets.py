@@ -5,7 +5,17 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import NotRequired, TypedDict
 
-from cni_ipam.ranges import Interval, Network, Range, RangeSet, clip, edges, first_usable, merge
+from cni_ipam.ranges import (
+    Interval,
+    Network,
+    Range,
+    RangeSet,
+    clip,
+    edges,
+    first_usable,
+    merge,
+    without_zone,
+)
 
 NO_GATEWAY = "none"
 
@@ -106,16 +116,6 @@ def _subnet_problem(text: str) -> str:
         "Network has host bits set. For a subnet mask of length"
         f" {network.prefixlen} the network address is {network.network_address}"
     )
-
-
-def without_zone(text: str) -> str:
-    """Return the text of an address; raises ValueError for one with a zone (RFC 4007), which has no use here.
-
-    `ipaddress` takes it, and the runtime that reads the result does not.
-    """
-    if "%" in text:
-        raise ValueError(f"{text} has a zone")
-    return text
 
 
 def _bounds(conf: Subnet, subnet: Network, path: str, problems: list[str]) -> tuple[int, int]:

@@ -196,6 +196,8 @@ def _host_access_problems(conf: Schema) -> list[str]:
 
 
 def _host_route_problem(text: str) -> str:
+    if "%" in text:
+        return "has a zone"
     try:
         network = ip_network(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""A launcher with a short deadline, a bundle of one-shot plugins, and a host whose agent is running."""
+"""Launchers, a bundle of one-shot plugins, and a host whose agent is running."""
 
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,19 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def launchers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the launcher under both names."""
+    return _built(tmp_path_factory.mktemp("launchers"))
+
+
+@pytest.fixture(scope="session")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the launcher under both names; it waits 2 s for an answer."""
-    directory = tmp_path_factory.mktemp("launchers")
+    return _built(tmp_path_factory.mktemp("impatient"), "EXTRA=-DDEADLINE_S=2")
+
+
+def _built(directory: Path, *options: str) -> Path:
     binary = directory / "cni-vlan"
-    subprocess.run(
-        ["make", "--quiet", "-C", ROOT / "launcher", f"OUT={binary}", "EXTRA=-DDEADLINE_S=2"], check=True
-    )
+    subprocess.run(["make", "--quiet", "-C", ROOT / "launcher", f"OUT={binary}", *options], check=True)
     (directory / "cni-ipam").hardlink_to(binary)
     return directory
 
@@ -41,10 +48,17 @@ class RunningAgent:
         self.socket = host.scratch / "agent" / "agent.sock"
         self.metrics = host.scratch / "agent" / "metrics.sock"
         self.log = host.scratch / "agent.log"
-        with self.log.open("w") as log:
+        old = self._inode()
+        with self.log.open("a") as log:
             arguments = ["--socket", str(self.socket), "--metrics", str(self.metrics), *options]
             self.process = host.popen(*before, str(executable), "serve", *arguments, stderr=log)
-        wait_until(self.socket.exists)
+        wait_until(lambda: self.process.poll() is not None or self._inode() not in {None, old})
+        wait_until(lambda: self.process.poll() is not None or self.metrics.exists())
+        assert self.process.poll() is None, self.log.read_text()[-4000:]
+
+    def _inode(self) -> int | None:
+        """What tells its socket from that of the agent before it."""
+        return self.socket.stat().st_ino if self.socket.exists() else None
 
     def stop(self) -> None:
         if self.process.poll() is None:

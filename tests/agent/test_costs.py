@@ -21,13 +21,13 @@ CONF = network("lan", "eth0", "10.0.0.0/24", announce=0)
 OURS = re.compile(r'"CNI\\(00)?2')  # strace writes three digits before another digit
 FILES_AND_SOCKETS = "trace=%file,%desc,%network,setns"
 ADD = {
-    "bind": 2, "close": 16, "fcntl": 1, "flock": 3, "ioctl": 2, "link": 1, "mkdir": 5, "newfstatat": 11,
+    "bind": 2, "close": 16, "fcntl": 1, "flock": 3, "ioctl": 2, "link": 1, "mkdir": 5, "newfstatat": 12,
     "openat": 15, "poll": 2, "read": 2, "readlink": 1, "recvfrom": 9, "rename": 3, "sendto": 8,
     "setns": 4, "setsockopt": 8, "socket": 2, "symlink": 1, "write": 6,
 }  # fmt: skip
 DEL = {
     "bind": 1, "close": 10, "fcntl": 1, "flock": 3, "getdents64": 1, "ioctl": 2,
-    "newfstatat": 12, "openat": 10, "poll": 2, "read": 4, "readlink": 2, "recvfrom": 3, "rmdir": 2,
+    "newfstatat": 13, "openat": 10, "poll": 2, "read": 4, "readlink": 2, "recvfrom": 3, "rmdir": 2,
     "sendto": 4, "setns": 2, "setsockopt": 4, "socket": 1, "unlink": 4,
 }  # fmt: skip
 

@@ -5,7 +5,6 @@ import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -18,10 +17,6 @@ LAN = network("lan", "eth0", "10.0.0.0/24", announce=0)
 
 def with_ipam(conf: Json, **keys: object) -> Json:
     return {**conf, "ipam": {**conf["ipam"], **keys}}
-
-
-def inside(host: Host, path: str) -> Path:
-    return Path(f"/proc/{host.holder}/root{path}")
 
 
 def test_a_del_of_one_network_keeps_the_lease_of_another_in_a_shared_pool(host: Host) -> None:
@@ -139,7 +134,7 @@ def test_a_damaged_index_entry_is_cleared(host: Host, target: str) -> None:
 
     pod.detach(LAN)
 
-    assert not inside(host, entry).is_symlink()
+    assert not host.path(entry).is_symlink()
     assert not pod.has_link("eth0")
 
 
@@ -149,11 +144,11 @@ def test_pods_stay_recorded_when_their_parent_s_record_was_damaged(host: Host, t
     first, second = host.pods("p1", "p2")
     first.attach(LAN)
     result = second.attach(LAN)
-    inside(host, "/var/lib/cni/cni-vlan/parents/eth0/state").write_text(text)
+    host.path("/var/lib/cni/cni-vlan/parents/eth0/state").write_text(text)
 
     first.detach(LAN)
 
-    assert inside(host, "/var/lib/cni/cni-vlan/parents/eth0/users/p2:eth0").exists()
+    assert host.path("/var/lib/cni/cni-vlan/parents/eth0/users/p2:eth0").exists()
     assert second.check(LAN, result).status == 0
     second.detach(LAN)
     assert host.state() == []
@@ -170,7 +165,7 @@ def test_a_damaged_pool_file_stops_nobody(host: Host, document: Json) -> None:
     host.uplink()
     first, second = host.pods("p1", "p2")
     first.attach(LAN)
-    inside(host, "/var/lib/cni/cni-ipam/lan/pool").write_text(json.dumps(document))
+    host.path("/var/lib/cni/cni-ipam/lan/pool").write_text(json.dumps(document))
 
     second.attach(network("other", "eth0", "10.1.0.0/24", announce=0))
     first.detach(LAN)

@@ -94,8 +94,8 @@ def answering(answer: bytes) -> Behaviour:
 
 
 @pytest.fixture
-def launcher(launchers: Path) -> Path:
-    return launchers / "cni-vlan"
+def launcher(impatient: Path) -> Path:
+    return impatient / "cni-vlan"
 
 
 def test_an_answer_is_passed_on_byte_for_byte(launcher: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import shutil
 import signal
 import socket
 import struct
@@ -17,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.conftest import ROOT, RunningAgent
-from tests.lab.waiting import suspend, wait_until
+from tests.agent.conftest import RunningAgent
+from tests.lab.waiting import suspend, wait_until, waiters
 from tests.lab.world import Host, Json, Pod, network
 
 CONF = network("lan", "eth0", "10.0.0.0/24", "2001:db8::/64", announce=0)
@@ -34,10 +33,6 @@ def left(host: Host) -> list[str]:
     return [name for name in host.state() if not name.startswith("cni-vlan/locks/")]
 
 
-def some_lock_is_waited_for() -> bool:
-    return any("->" in line for line in Path("/proc/locks").read_text().splitlines())
-
-
 def test_an_add_whose_launcher_was_killed_is_over_before_its_del_answers(
     host: Host, agent: RunningAgent
 ) -> None:
@@ -46,7 +41,7 @@ def test_an_add_whose_launcher_was_killed_is_over_before_its_del_answers(
     (pod,) = host.pods("p1")
     with host.holding("/var/lib/cni/cni-vlan/locks/eth0"):
         caller = host.start("ADD", CONF, pod)
-        wait_until(some_lock_is_waited_for)
+        wait_until(lambda: waiters(host.path("/var/lib/cni/cni-vlan/locks/eth0")))
         caller.kill()
         caller.wait()
         pod.detach(CONF)
@@ -236,7 +231,6 @@ def test_restarts_under_load_fail_nothing(host: Host, one_shot: Path) -> None:
 
 
 def test_a_lock_that_stays_held_stops_no_other_network(host: Host, agent: RunningAgent) -> None:
-    shutil.copy(ROOT / "dist" / "launcher", host.scratch / "bin" / "cni-vlan")  # one that waits
     host.uplink()
     pods = host.pods(*(f"p{number}" for number in range(80)), "other")
     with host.holding("/var/lib/cni/cni-ipam/lan/lock"):
@@ -246,9 +240,8 @@ def test_a_lock_that_stays_held_stops_no_other_network(host: Host, agent: Runnin
 
         wait_until(lambda: len(told(agent)) > 0)
         assert [line["network"] for line in told(agent)] == ["other"]  # not by a process of its own
-        assert (
-            len(waiting_threads(agent)) <= len(callers) + 7
-        )  # main, metrics, claims, routes, probes, the lock, STATUS
+        # main, metrics, claims, routes, the lock, STATUS
+        assert len(waiting_threads(agent)) <= len(callers) + 6
     assert [caller.wait(60) for caller in callers] == [0] * len(callers)
 
 
@@ -330,6 +323,18 @@ def test_without_a_descriptor_left_it_turns_away_and_recovers(host: Host, one_sh
 OTHER_BOOT = "11111111-2222-4333-8444-555555555555"
 OWN_BOOT = "/proc/sys/kernel/random/boot_id"
 SMALL = network("lan", "eth0", "10.0.0.0/28", announce=0)
+
+
+def test_leases_of_an_earlier_boot_that_come_later_are_removed_too(host: Host, agent: RunningAgent) -> None:
+    del agent
+    host.uplink()
+    earlier = f"/var/lib/cni/cni-ipam/lan/{OTHER_BOOT}"
+    for pod in host.pods("p1", "p2", "p3"):
+        pod.attach(SMALL)
+        assert not host.path(earlier).exists()
+        host.run(
+            "sh", "-c", f"mkdir -p {earlier}/owners; echo x > {earlier}/owners/old:eth0"
+        )  # a restored backup
 
 
 def test_a_boot_that_looks_different_from_a_container_voids_no_lease(host: Host, one_shot: Path) -> None:

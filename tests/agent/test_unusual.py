@@ -168,6 +168,19 @@ def test_an_agent_whose_node_s_identity_is_damaged_serves(host: Host, one_shot: 
         agent.stop()
 
 
+def test_an_agent_that_cannot_read_its_own_mappings_serves(host: Host, one_shot: Path) -> None:
+    (host.scratch / "maps").write_text("nothing of the kind\n")
+    script = f'mount --bind {host.scratch}/maps /proc/$$/maps && exec "$@"'
+    agent = RunningAgent(host, one_shot / "cni-agent", "sh", "-c", script, "sh")
+    try:
+        (pod,) = host.pods("a")
+        host.uplink()
+        pod.attach(network("lan", "eth0", "10.0.0.0/24"))
+        assert agent.process.poll() is None
+    finally:
+        agent.stop()
+
+
 def test_an_agent_that_nobody_can_reach_is_not_healthy(agent: RunningAgent) -> None:
     before = health(agent)
     agent.socket.unlink()

@@ -9,7 +9,7 @@ from tests.lab.waiting import wait_until
 from tests.lab.world import Json
 
 _MORE_DESCRIPTORS, _MORE_MIB = 4, 12
-_THREADS_MOST = 8  # main, metrics, claims, routes, probes, the announcer, and two workers that stay
+_THREADS_MOST = 7  # main, metrics, claims, routes, the announcer, and two workers that stay
 _ENDING_S = 5.0  # for the threads of calls that have just been answered
 
 

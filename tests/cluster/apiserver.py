@@ -11,8 +11,8 @@ from typing import Any, Self
 from cni_ipam.cluster import EngineConf
 from tests.cluster.certificates import Certificates
 from tests.cluster.etcds import Etcds
-from tests.cluster.ports import free_port
 from tests.e2e.kubernetes import programs
+from tests.lab.ports import free_port
 from tests.lab.waiting import suspend, wait_until
 
 TYPES = Path(__file__).parents[2] / "manifests" / "kubernetes" / "cluster"

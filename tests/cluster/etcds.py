@@ -19,8 +19,8 @@ from typing import Any, Self
 
 from cni_ipam.cluster import EngineConf
 from tests.cluster.certificates import Certificates
-from tests.cluster.ports import free_port
 from tests.lab import tools
+from tests.lab.ports import free_port
 from tests.lab.waiting import suspend, wait_until
 
 _HEARTBEAT_MS, _ELECTION_MS = 50, 500

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from typing_extensions import override
 
-from tests.cluster.ports import free_port
+from tests.lab.ports import free_port
 
 
 class Proxy(ThreadingHTTPServer):

@@ -76,7 +76,7 @@ def test_an_agent_claims_a_block_before_the_last_one_is_full(members: list[Membe
     one, _two, _three = members
     one.attach(*(f"p{n}" for n in range(13)))
 
-    wait_until(lambda: len(one.blocks()) == 2, 30)
+    wait_until(lambda: len(one.blocks()) == 2)
 
 
 def test_an_agent_claims_ahead_for_pods_of_one_shot_plugins(members: list[Member]) -> None:
@@ -85,7 +85,7 @@ def test_an_agent_claims_ahead_for_pods_of_one_shot_plugins(members: list[Member
     one.host.extra["CNI_VLAN_SOCKET"] = "/nowhere"
     one.attach(*(f"p{n}" for n in range(13)))
 
-    wait_until(lambda: len(one.blocks()) == 2, 30)
+    wait_until(lambda: len(one.blocks()) == 2)
 
 
 def test_while_the_engine_is_away_pods_come_and_go(members: list[Member]) -> None:
@@ -109,7 +109,7 @@ def test_a_starving_node_gets_the_idle_node_s_block(members: list[Member]) -> No
     def fed() -> bool:
         return all(pod.has_link("eth0") or pod.add(two.conf).status == 0 for pod in hungry)
 
-    wait_until(fed, 60)
+    wait_until(fed)
     assert one.blocks() == []
 
 
@@ -125,7 +125,7 @@ def test_blocks_of_a_dead_node_are_taken_when_its_addresses_are_silent(
 
     two.tool("forget", "n1", "--yes")
 
-    wait_until(lambda: "took lan." in two.log, 60)
+    wait_until(lambda: "took lan." in two.log)
     shown = json.loads(two.tool("blocks", "--json"))
     assert mine[0] not in {row["address"].partition("/")[0] for row in shown}
 
@@ -141,8 +141,8 @@ def test_blocks_of_a_node_whose_pods_answer_are_never_taken(members: list[Member
     two.tool("forget", "n1", "--yes")
 
     address = pod.addresses()[0].partition("/")[0]
-    wait_until(lambda: f"answers for {address}" in two.log, 60)
+    wait_until(lambda: f"answers for {address}" in two.log)
     one.connect()
-    wait_until(lambda: "n1" in {row["node"] for row in json.loads(two.tool("blocks", "--json"))}, 60)
+    wait_until(lambda: "n1" in {row["node"] for row in json.loads(two.tool("blocks", "--json"))})
     one.attach("c")
     assert one.blocks() == mine

@@ -194,7 +194,7 @@ def test_a_block_is_given_back_a_second_after_its_last_pod(
     key = "/cni-vlan/v1/block/"
     with ThreadPoolExecutor() as pool:
         giving = pool.submit(give_back, node, task)
-        wait_until(lambda: len(own_etcd.keys(key)) < 2, 10)
+        wait_until(lambda: len(own_etcd.keys(key)) < 2)
         waited = time.monotonic() - left
         giving.result()
 

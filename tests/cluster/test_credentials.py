@@ -102,7 +102,7 @@ def as_root(etcd: Etcds, path: str, request: dict[str, str]) -> None:
             return False
         return True
 
-    wait_until(is_done, 10)
+    wait_until(is_done)
 
 
 def test_a_password_that_changes_under_load(users: Etcds, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_damaged_identity_does_not_end_the_agent_s_task(etcd: Etcds, node: Nod
         task.look_after()
         return len(blocks(etcd, node)) > 1
 
-    wait_until(has_claimed, 10)
+    wait_until(has_claimed)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_a_snapshot_of_before_the_blocks_changed_hands(
     for pod in [pod for pod, address in one.pods.items() if is_in(address, moved)]:
         one.delete(pod)
     one.delete("p")
-    wait_until(lambda: moved not in one.looked().holds(), 30)
+    wait_until(lambda: moved not in one.looked().holds())
     two.add("x")
     assert moved in two.holds()  # no other is left
     two.pin("q", "10.0.0.50")

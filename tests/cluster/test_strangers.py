@@ -13,7 +13,6 @@ from tests.cluster.members import Member, three
 from tests.lab.waiting import wait_until
 
 __all__ = ["launchers", "one_shot"]
-SOON_S = 30
 
 
 @pytest.fixture
@@ -62,14 +61,14 @@ def test_an_address_that_somebody_answers_for_is_declined_until_it_is_silent(mem
     mac = stranger(one, taken)
     two.attach("b")
 
-    wait_until(lambda: declined(two) == {taken: f"{mac} on the wire"}, SOON_S)
+    wait_until(lambda: declined(two) == {taken: f"{mac} on the wire"})
     assert taken not in addresses(one, *(f"p{n}" for n in range(15)))
     (pod,) = two.host.pods("x")
     asking = {**two.conf, "runtimeConfig": {"ips": [f"{taken}/24"]}}
     assert f"{mac} on the wire has it" in pod.add(asking).msg
 
     stranger(one, taken, "del")
-    wait_until(lambda: declined(two) == {}, SOON_S)
+    wait_until(lambda: declined(two) == {})
     assert "dead node" not in one.log + two.log
     (late,) = one.host.pods("late")
     late.attach({**one.conf, "runtimeConfig": {"ips": [f"{taken}/24"]}})
@@ -83,7 +82,7 @@ def test_an_address_of_the_node_itself_is_declined(members: list[Member], link: 
     own = in_block(one, 9)
     one.host.run("ip", "address", "add", f"{own}/32", "dev", link)
 
-    wait_until(lambda: declined(one) == {own: "node n1"}, SOON_S)
+    wait_until(lambda: declined(one) == {own: "node n1"})
     assert own not in addresses(one, *(f"p{n}" for n in range(15)))
 
 
@@ -94,9 +93,9 @@ def test_a_router_that_answers_for_every_address_has_nothing_declined(members: l
     taken = in_block(one, 9)
     three_.host.run("ip", "address", "add", f"{taken}/32", "dev", "eth0")  # whose fate shows the looks
 
-    wait_until(lambda: declined(one) != {}, SOON_S)
+    wait_until(lambda: declined(one) != {})
     assert set(declined(one)) == {taken}
-    assert one.log.count("answers for leased addresses too") == 1
+    assert "answers for leased addresses too" in one.log
 
 
 def test_a_pod_that_answers_on_another_parent_of_its_node_is_no_router(members: list[Member]) -> None:
@@ -116,7 +115,7 @@ def test_a_pod_that_answers_on_another_parent_of_its_node_is_no_router(members: 
     first.run("ip", "address", "add", f"{taken}/128", "dev", "eth0", "nodad")
     mac = first.link()["address"]
 
-    wait_until(lambda: declined(one) != {}, SOON_S)
+    wait_until(lambda: declined(one) != {})
     assert declined(one) == {taken: f"{mac} on the wire"}
     assert "answers for leased addresses too" not in one.log
 
@@ -136,7 +135,7 @@ def test_a_router_empties_no_pool_that_is_nearly_full(members: list[Member]) -> 
         router(one, prefix)
     three_.host.run("ip", "address", "add", "10.0.0.14/32", "dev", "eth0")  # whose fate shows the looks
 
-    wait_until(lambda: declined(one) != {}, SOON_S)
+    wait_until(lambda: declined(one) != {})
     assert set(declined(one)) == {"10.0.0.14"}
     one.attach("x", "y", "z")
 
@@ -149,7 +148,7 @@ def test_a_host_with_many_addresses_is_no_router(members: list[Member]) -> None:
     for address in [*taken, twice]:
         stranger(one, address)
 
-    wait_until(lambda: set(declined(one)) == taken, SOON_S)
+    wait_until(lambda: set(declined(one)) == taken)
     assert not taken & addresses(one, *(f"p{n}" for n in range(6)))
 
 
@@ -158,11 +157,11 @@ def test_half_of_a_block_stays(members: list[Member]) -> None:
     one.attach("a")
     for offset in range(4, 16):
         stranger(one, in_block(one, offset))
-    wait_until(lambda: len(declined(one)) >= 8, SOON_S)
+    wait_until(lambda: len(declined(one)) >= 8)
     first = min(declined(one))
     stranger(one, first, "del")
 
-    wait_until(lambda: first not in declined(one), SOON_S)  # after many more looks
+    wait_until(lambda: first not in declined(one))  # after many more looks
 
     assert len(declined(one)) <= 8
 
@@ -174,13 +173,13 @@ def test_blocks_of_a_dead_node_are_taken_though_a_stranger_lives_in_them(members
     two.attach("b")
     mine, taken = one.blocks()[0], in_block(one, 7)
     stranger(one, taken)
-    wait_until(lambda: taken in declined(one), SOON_S)
+    wait_until(lambda: taken in declined(one))
     one.stop()
     one.host.run("ip", "link", "set", "eth0", "down")
 
     two.tool("forget", "n1", "--yes")
 
-    wait_until(lambda: f"took lan.{int(ipaddress.ip_address(mine)):08x}" in two.log, 60)
+    wait_until(lambda: f"took lan.{int(ipaddress.ip_address(mine)):08x}" in two.log)
     assert taken not in addresses(two, *(f"p{n}" for n in range(26)))
 
 
@@ -191,7 +190,7 @@ def test_the_next_holder_of_a_block_knows_its_declined_addresses(members: list[M
     two.attach("b")
     taken = in_block(one, 7)
     stranger(one, taken)
-    wait_until(lambda: taken in declined(one), SOON_S)
+    wait_until(lambda: taken in declined(one))
 
     pod.detach(one.conf)
     one.tool("drain")
@@ -210,12 +209,12 @@ def test_an_address_that_moves_is_the_new_holder_s(members: list[Member]) -> Non
     one.attach("a")
     moving = in_block(one, 9)
     one.host.run("ip", "address", "add", f"{moving}/32", "dev", "lo")
-    wait_until(lambda: declined(one) == {moving: "node n1"}, SOON_S)
+    wait_until(lambda: declined(one) == {moving: "node n1"})
 
     one.host.run("ip", "address", "del", f"{moving}/32", "dev", "lo")
     mac = stranger(one, moving)
 
-    wait_until(lambda: declined(one) == {moving: f"{mac} on the wire"}, SOON_S)
+    wait_until(lambda: declined(one) == {moving: f"{mac} on the wire"})
 
 
 def test_damaged_objects_keep_no_address_from_being_declined(own_etcd: Etcds, members: list[Member]) -> None:
@@ -228,7 +227,7 @@ def test_damaged_objects_keep_no_address_from_being_declined(own_etcd: Etcds, me
     for address in taken:
         stranger(one, address)
 
-    wait_until(lambda: set(declined(one)) == taken, SOON_S)
+    wait_until(lambda: set(declined(one)) == taken)
     assert not taken & addresses(one, *(f"p{n}" for n in range(8)))
 
 
@@ -241,7 +240,7 @@ def test_a_damaged_object_stops_no_task(own_etcd: Etcds, members: list[Member]) 
     three_.attach("c")  # a node joins, so all look
 
     one.attach(*(f"p{n}" for n in range(13)))
-    wait_until(lambda: len(one.blocks()) == 2, SOON_S)
+    wait_until(lambda: len(one.blocks()) == 2)
     assert "Error" not in one.log
 
 
@@ -255,14 +254,14 @@ def test_strangers_are_kept_from_pods_while_the_engine_is_away_and_when_it_is_ba
     taken = in_block(one, 7)
     stranger(one, taken)
 
-    wait_until(lambda: _is_aside(one, taken), 60)
+    wait_until(lambda: _is_aside(one, taken))
     assert taken not in addresses(one, *(f"p{n}" for n in range(11)))
     (pod,) = one.host.pods("full")
     asking = {**one.conf, "runtimeConfig": {"ips": [f"{taken}/28"]}}
     assert "on the wire has it" in pod.add(asking).msg
     one.connect()
     assert pod.add(one.conf).code != 0  # there is no other address
-    wait_until(lambda: taken in declined(one), 60)
+    wait_until(lambda: taken in declined(one))
     assert pod.add(one.conf).code != 0
 
 
@@ -276,7 +275,7 @@ def test_an_owner_with_a_stranger_s_name_gets_nothing_of_it(members: list[Member
     one.attach("a")
     taken = in_block(one, 7)
     mac = stranger(one, taken)
-    wait_until(lambda: taken in declined(one), SOON_S)
+    wait_until(lambda: taken in declined(one))
     one.conf["ipam"] |= {"pinned": ["10.0.0.250-10.0.0.253"], "sticky": 60}
     (pod,) = one.host.pods("vm")
 
@@ -290,7 +289,7 @@ def test_forgetting_nobody_frees_no_declined_address(members: list[Member]) -> N
     one.attach("a")
     taken = in_block(one, 7)
     stranger(one, taken)
-    wait_until(lambda: taken in declined(one), SOON_S)
+    wait_until(lambda: taken in declined(one))
 
     one.tool("forget", "-", "--now", "--yes", check=False)
 

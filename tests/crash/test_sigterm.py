@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.waiting import wait_until
+from tests.lab.waiting import wait_until, waiters
 from tests.lab.world import Host, Json, Pod, network
 
 CONF = network("lan", "eth0", "10.0.0.0/30", announce=0)  # one address
@@ -42,15 +42,6 @@ def answer_of(caller: subprocess.Popen[str]) -> Json:
     return document
 
 
-def waits_for(host: Host, caller: subprocess.Popen[str], lock: str) -> bool:
-    """Whether a process waits in the kernel's queue for a lock that another holds."""
-    inode = Path(f"/proc/{host.holder}/root{lock}").stat().st_ino
-    lines = (line.split() for line in Path("/proc/locks").read_text().splitlines())
-    return any(
-        "->" in words and words[5] == str(caller.pid) and words[6].endswith(f":{inode}") for words in lines
-    )
-
-
 def left(host: Host, *pods: Pod) -> list[str]:
     """What is kept on disk and in the sandboxes, but lock files."""
     kept = [name for name in host.state() if not name.startswith("cni-vlan/locks/")]
@@ -79,7 +70,7 @@ def test_stopped_while_it_undoes_it_undoes_all(cold: Host) -> None:
             caller = start_add(cold, second)
             wait_until(lambda: second.has_link("eth0"))
             parent.enter_context(cold.holding(PARENT))
-        wait_until(lambda: waits_for(cold, caller, PARENT))
+        wait_until(lambda: waiters(cold.path(PARENT), caller.pid))
         caller.terminate()
         with pytest.raises(subprocess.TimeoutExpired):
             caller.wait(LONGER_THAN_A_LOOK_S)  # it does not give the undo up

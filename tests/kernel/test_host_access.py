@@ -218,6 +218,7 @@ def test_what_source_validation_forbids_is_refused(
         ({"hostRoutes": ["10.96.0.1/12"]}, 7, "hostRoutes 10.96.0.1/12"),
         ({"hostRoutes": ["0.0.0.0/0"]}, 7, "must not be a default route"),
         ({"hostAccess": False, "hostRoutes": ["10.96.0.0/12"]}, 7, "only with hostAccess"),
+        ({"hostRoutes": ["fd00:96::%eth0/112"]}, 7, "hostRoutes fd00:96::%eth0/112: has a zone"),
     ],
 )
 def test_what_cannot_be_is_refused(host: Host, keys: Json, code: int, words: str) -> None:

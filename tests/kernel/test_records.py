@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.conftest import info, vlan
-from tests.lab.waiting import suspend, wait_until
+from tests.lab.waiting import suspend, wait_until, waiters
 from tests.lab.world import Host, Json, Pod, network
 
 pytestmark = pytest.mark.kernel
@@ -17,17 +17,13 @@ FIRST_RELEASE = Path(__file__).with_name("state-1.tar")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
-def inside(host: Host, path: str) -> Path:
-    return Path(f"/proc/{host.holder}/root{path}")
-
-
 def as_the_first_release_left_it(host: Host) -> None:
     """Put the state that it wrote in the place of ours, as if it had been written in this boot."""
     host.run("rm", "-r", "/var/lib/cni/cni-vlan", "/var/lib/cni/cni-ipam")
     host.run("tar", "-C", "/var/lib/cni", "-x", "-f", str(FIRST_RELEASE))
-    (record,) = inside(host, "/var/lib/cni/cni-vlan/parents/eth0.10/users").iterdir()
+    (record,) = host.path("/var/lib/cni/cni-vlan/parents/eth0.10/users").iterdir()
     then, now = json.loads(record.read_text())["boot"].encode(), BOOT.read_text().strip().encode()
-    for directory, names, files in os.walk(inside(host, "/var/lib/cni"), topdown=False):
+    for directory, names, files in os.walk(host.path("/var/lib/cni"), topdown=False):
         for path in (Path(directory, name) for name in files):
             if path.is_file() and not path.is_symlink():
                 with path.open("r+b") as file:  # in place: a lease is a hard link
@@ -272,9 +268,7 @@ def test_two_ways_to_write_a_long_vlan_name_the_same_link(host: Host) -> None:
 
 
 def waited_for(host: Host, lock: str) -> bool:
-    path = inside(host, f"/var/lib/cni/cni-vlan/locks/{lock}")
-    inode = path.stat().st_ino if path.exists() else 0
-    return any("->" in line and f":{inode} " in line for line in Path("/proc/locks").read_text().splitlines())
+    return waiters(host.path(f"/var/lib/cni/cni-vlan/locks/{lock}")) > 0
 
 
 def test_the_last_del_and_the_first_add_of_a_nested_vlan(cold_host: Host) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.lab.waiting import wait_until, waiters
 from tests.lab.world import Host, Json, Pod, network
 
 pytestmark = pytest.mark.kernel
@@ -190,6 +191,7 @@ def test_a_lost_lock_holder_does_not_block(host: Host) -> None:
     while host.run("flock", "--nonblock", lock, "true", check=False).returncode == 0:
         assert holder.poll() is None
     adding = host.start("ADD", LAN, pod)
+    wait_until(lambda: waiters(host.path(lock)))
 
     holder.kill()
     holder.wait()

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 _WITHIN_S = 180  # an emulated node is ten times slower; a test that fails may take its time
 _LOOK_EVERY_S = 0.01
@@ -16,6 +17,16 @@ def wait_until(condition: Callable[[], object], within_s: float = _WITHIN_S) -> 
     while not condition():
         assert time.monotonic() < give_up, "the condition did not come to hold in time"
         time.sleep(_LOOK_EVERY_S)
+
+
+def waiters(lock: Path, pid: int | None = None) -> int:
+    """How many processes, or whether one of them, wait for a file's lock (proc_locks(5): "->" marks them)."""
+    if not lock.exists():
+        return 0
+    found = lock.stat()
+    name = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    lines = (line.split() for line in Path("/proc/locks").read_text().splitlines())
+    return sum(words[1] == "->" and words[6] == name and pid in {None, int(words[5])} for words in lines)
 
 
 def suspend(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:

@@ -230,6 +230,10 @@ class Host:
         assert found is not None, f"{name} is not in {self.cni_path}"
         return found
 
+    def path(self, path: str) -> Path:
+        """Return a path of the host as this process sees it."""
+        return Path(f"/proc/{self.holder}/root{path}")
+
     def state(self) -> list[str]:
         """The files that the plugins keep, but what outlives attachments: leases and ledger entries."""
         listed = self.run("find", "/var/lib/cni", "!", "-type", "d", "-printf", "%P\n").stdout.split()

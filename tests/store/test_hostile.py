@@ -222,6 +222,7 @@ FIRST = {"subnet": "10.0.0.0/24"}
         {"ranges": [[{"subnet": "10.0.0.0/24", "rangeStart": "fd00::1"}]]},
         {"ranges": [[{"subnet": "10.0.0.0/24", "gateway": "x"}]]},
         {"ranges": [[{"subnet": "10.0.0.x/24"}]]},
+        {"ranges": [[{"subnet": "fd00::%a/64"}]]},
         {"ranges": [[FIRST, {"subnet": "fd00::/64"}]]},
         {"ranges": [[FIRST], [{"subnet": "10.0.0.0/25"}]]},
         {"ranges": [[FIRST, {"subnet": "10.0.0.0/25"}]]},

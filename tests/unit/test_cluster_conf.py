@@ -132,6 +132,8 @@ def test_pinned_addresses_of_both_families() -> None:
         ("10.0.0.9/28", "not an address, a range first-last or a CIDR"),
         ("10.0.0.1-", "not an address, a range first-last or a CIDR"),
         ("10.0.0.1-10.0.0.2-10.0.0.3", "not an address, a range first-last or a CIDR"),
+        ("fd00::5%eth0", "not an address, a range first-last or a CIDR"),
+        ("fd00::5%eth0-fd00::9%eth0", "not an address, a range first-last or a CIDR"),
         ("10.0.0.9-10.0.0.1", "ends before it starts"),
         ("10.0.0.1-fd00::1", "ends before it starts"),
     ],

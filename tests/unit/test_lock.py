@@ -12,7 +12,7 @@ import pytest
 
 from cni_core.errors import IoFailure, TryAgainLater
 from cni_core.lock import locked
-from tests.lab.waiting import wait_until
+from tests.lab.waiting import wait_until, waiters
 
 ROOT = Path(__file__).parents[2]
 COUNT = """
@@ -75,27 +75,21 @@ with locked(sys.argv[1]):
 """
 
 
-def waiting_for(path: Path) -> int:
-    """How many wait for a lock in the kernel (proc_locks(5): "->" marks a waiter)."""
-    inode = f":{path.stat().st_ino} "
-    return sum("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
-
-
 def test_who_waited_longer_goes_first(tmp_path: Path) -> None:
     lock, told = tmp_path / "lock", tmp_path / "told"
     holder = start(HOLD, lock)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    waiters = []
+    queue = []
     for letter in "abcde":
         command = [sys.executable, "-c", TELL, str(lock), str(told), letter]
-        waiters.append(subprocess.Popen(command, cwd=ROOT))
-        wait_until(lambda: waiting_for(lock) == len(waiters))
+        queue.append(subprocess.Popen(command, cwd=ROOT))
+        wait_until(lambda: waiters(lock) == len(queue))
 
     holder.kill()
     holder.communicate()
 
-    assert [waiter.wait(60) for waiter in waiters] == [0] * 5
+    assert [waiter.wait(60) for waiter in queue] == [0] * 5
     assert told.read_text() == "abcde"
 
 

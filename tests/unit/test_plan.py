@@ -44,6 +44,13 @@ CASES = {
     "explicit beside implied": Case(
         BRIDGE, ETH0, (EXPLICIT, *IMPLIED), set(), [("0.0.0.0/0", "10.0.0.254"), ("::/0", "2001:db8::1")]
     ),
+    "explicit, written with two digits": Case(
+        BRIDGE,
+        ETH0,
+        (EXPLICIT._replace(dst="0.0.0.0/00"), *IMPLIED[:1]),
+        set(),
+        [("0.0.0.0/00", "10.0.0.254")],
+    ),
     "another route": Case(L2, ETH0, (OTHER,), set(), [("192.0.2.0/24", "10.0.0.9")]),
     "isolated": Case(BRIDGE, DUMMY, IMPLIED, set(), []),
     "isolated, explicit": Case(L2, DUMMY, (OTHER,), set(), [("192.0.2.0/24", "10.0.0.9")]),

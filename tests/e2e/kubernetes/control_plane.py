@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,17 +10,12 @@ from typing import Any, Self
 from tests.e2e.kubernetes import programs
 from tests.e2e.kubernetes.topology import ROUTER, SERVICES
 from tests.lab import tools
+from tests.lab.ports import free_port
 from tests.lab.waiting import wait_until
 
 Json = dict[str, Any]
 TOKEN = "operator"  # noqa: S105 - of a control plane that lives for one test run
 _NAMES = f"IP:127.0.0.1,IP:10.96.0.1,IP:{ROUTER},DNS:kubernetes.default.svc,DNS:kubernetes.default"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 class ControlPlane:

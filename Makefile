@@ -104,12 +104,12 @@ test: lint unit store cluster fuzz crash agent conformance $(if $(KUBERNETES),,w
 	@$(MAKE) --no-print-directory --jobs 2 this-release other-releases
 
 this-release:
-	@for target in runtimes nodes power; do
+	@for target in runtimes nodes power fresh; do
 	  $(MAKE) --no-print-directory $$target </dev/null 2>&1 | sed --unbuffered 's/^/| /'
 	done
 
 other-releases:
-	@for target in newer lab fresh; do
+	@for target in newer lab; do
 	  $(MAKE) --no-print-directory $$target </dev/null 2>&1 | sed --unbuffered 's/^/|| /'
 	done
 
@@ -193,7 +193,7 @@ chaos: $(STAMP) dist/launcher
 agent: $(STAMP) build
 	@echo "== launcher and agent"
 	@$(PY) -m tests.lab.tools musl-gcc systemd-analyze
-	$(PY) -m pytest -q $(or $(ARGS),tests/agent)
+	$(PY) -m pytest -q $(or $(ARGS),-n 2 --dist loadfile tests/agent)
 
 dist/floor: tests/bench/floor.c | $(STAMP)
 	@$(PY) -m tests.lab.tools musl-gcc

@@ -33,20 +33,29 @@ def use_huge_pages() -> None:
     A verb touches some hundred pages all over the heap, and when the next pod comes, the processor has
     forgotten where they are: on pages of 4 KiB an ADD took a fifth longer. Older kernels refuse.
     """
-    library = ctypes.CDLL(None)
-    with contextlib.suppress(OSError, ValueError), open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
-        if _are_off():
-            return
-        for start in [start for start in _ranges() if _is_full(pagemap.fileno(), start)]:
-            for _attempt in range(_ATTEMPTS):
-                if library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(_HUGE), _MADV_COLLAPSE) == 0:
-                    break
+    with contextlib.suppress(OSError, ValueError):  # without /proc or /sys the agent is only slower
+        if not _are_off():
+            for start in _full_ranges():
+                _collapse(start)
 
 
 def _are_off() -> bool:
-    """Whether the operator wants none: the advice itself would be followed all the same (madvise(2))."""
+    """Return whether the operator wants none: this advice works even then (madvise(2))."""
     with open("/sys/kernel/mm/transparent_hugepage/enabled", encoding="ascii") as file:
         return "[never]" in file.read()
+
+
+def _collapse(start: int) -> None:
+    library = ctypes.CDLL(None)
+    for _attempt in range(_ATTEMPTS):
+        if library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(_HUGE), _MADV_COLLAPSE) == 0:
+            return
+
+
+def _full_ranges() -> list[int]:
+    """Return the starts of the ranges in the heap that a huge page would hold with few holes."""
+    with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
+        return [start for start in _ranges() if _is_full(pagemap.fileno(), start)]
 
 
 class _Mapping(NamedTuple):

@@ -21,7 +21,7 @@ class Cidr(NamedTuple):
     def parse(cls, text: str) -> Self:
         """Read an address with a prefix length; without one, it is that of a single address.
 
-        Raises ValueError for most texts that are not an address.
+        Raises ValueError for a text without the form of an address.
         """
         address, _slash, prefix = text.partition("/")
         if ":" in address:

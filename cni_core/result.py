@@ -59,7 +59,7 @@ class Route(NamedTuple):
     @property
     def is_default(self) -> bool:
         """Whether it is a default route."""
-        prefix = self.dst.rpartition("/")[2]
+        prefix = self.dst.rpartition("/")[2]  # "00" is valid too
         return bool(prefix) and not prefix.strip("0")
 
 

@@ -31,9 +31,11 @@ def read(frame: bytes, offset: int = 0, wanted: Container[int] = _ALL) -> dict[i
     last = len(frame) - size
     while offset <= last:
         length, kind = unpack(frame, offset)
+        if length < size:
+            break
         if kind & _TYPE in wanted:
             found[kind & _TYPE] = frame[offset + size : offset + length]
-        offset += (length + 3) & -4 or size  # an empty one is damaged
+        offset += (length + 3) & -4
     return found
 
 

@@ -328,13 +328,12 @@ SMALL = network("lan", "eth0", "10.0.0.0/28", announce=0)
 def test_leases_of_an_earlier_boot_that_come_later_are_removed_too(host: Host, agent: RunningAgent) -> None:
     del agent
     host.uplink()
-    earlier = f"/var/lib/cni/cni-ipam/lan/{OTHER_BOOT}"
+    earlier = host.path(f"/var/lib/cni/cni-ipam/lan/{OTHER_BOOT}")
     for pod in host.pods("p1", "p2", "p3"):
         pod.attach(SMALL)
-        assert not host.path(earlier).exists()
-        host.run(
-            "sh", "-c", f"mkdir -p {earlier}/owners; echo x > {earlier}/owners/old:eth0"
-        )  # a restored backup
+        assert not earlier.exists()
+        (earlier / "owners").mkdir(parents=True)  # a backup is restored
+        (earlier / "owners" / "old:eth0").write_text("x")
 
 
 def test_a_boot_that_looks_different_from_a_container_voids_no_lease(host: Host, one_shot: Path) -> None:

@@ -23,7 +23,7 @@ from tests.bench.timing import interleaved
 
 SERIES, ROUNDS, BURSTS, PODS = 7, 31, 3, 100  # each series with agents of its own
 NEW, OLD = "this build", "base"
-_NAMES = ("old", "new", "old-c", "new-c")  # of uplinks
+_UPLINKS = ("up-old", "up-new", "up-old-c", "up-new-c")
 
 
 class Row(NamedTuple):
@@ -62,7 +62,7 @@ def measure(directory: Path, base: Path, *, quick: bool) -> list[Row]:
     same build, by its place in memory.
     """
     bench = Bench(directory, PODS)
-    for uplink in (FLOOR_UPLINK, *(f"up-{name}" for name in _NAMES)):
+    for uplink in (FLOOR_UPLINK, *_UPLINKS):
         make_uplink(uplink)
     seen: dict[str, list[Row]] = {}
     for number in range(2 if quick else SERIES):

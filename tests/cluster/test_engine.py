@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from cni_ipam.engine import Engine, EngineAway, Entry, Fields
-from cni_ipam.http import DEADLINE_S
 from cni_ipam.objects import declined_fields
 from tests.cluster.conftest import Subject
 from tests.cluster.wire import Wire
@@ -273,10 +272,10 @@ def test_a_create_without_any_answer_is_ambiguous(subject: Subject, wire: Wire) 
     wire.lose = "hang"
 
     start = time.monotonic()
-    with pytest.raises(EngineAway, match=r"no answer within 2\.\d s"):
+    with pytest.raises(EngineAway, match=r"no answer within 2\.[45] s"):
         engine.create("block", name(subject.pool), block(subject.pool))
 
-    assert time.monotonic() - start < 2 * DEADLINE_S
+    assert time.monotonic() - start < 3
     assert subject.engine().read("block", name(subject.pool)) is not None
 
 
@@ -284,10 +283,13 @@ def test_an_endpoint_that_hangs_leaves_time_for_the_next(subject: Subject, wire:
     engine = over(subject, wire, *subject.conf.endpoints)
     wire.lose = "hang"
 
+    start = time.monotonic()
     entry = engine.create("block", name(subject.pool), block(subject.pool))
+    took = time.monotonic() - start
     made(engine, subject.pool, 1)
 
     assert entry == subject.engine().read("block", name(subject.pool))
+    assert took < 2
     assert wire.lost == 1  # it was not asked again
 
 
@@ -299,4 +301,4 @@ def test_nobody_listens(subject: Subject) -> None:
     with pytest.raises(EngineAway, match=rf"reach \w+ on {scheme}://127.0.0.1:{port}: connection refused"):
         engine.read("block", name(subject.pool))
 
-    assert time.monotonic() - start < DEADLINE_S
+    assert time.monotonic() - start < 1

@@ -11,7 +11,6 @@ import pytest
 from cni_ipam.cluster import EngineConf
 from cni_ipam.engine import EngineAway, EngineRefused, Entry
 from cni_ipam.etcd import Etcd
-from cni_ipam.http import DEADLINE_S
 from tests.cluster.certificates import Certificates
 from tests.cluster.etcds import Etcds
 from tests.cluster.proxy import slowed
@@ -27,7 +26,7 @@ def refusal(engine: Etcd) -> str:
     start = time.monotonic()
     with pytest.raises(EngineRefused) as found:
         engine.list("block")
-    assert time.monotonic() - start < 2 * DEADLINE_S
+    assert time.monotonic() - start < 3
     return found.value.msg
 
 
@@ -36,7 +35,7 @@ def absence(engine: Etcd) -> str:
     start = time.monotonic()
     with pytest.raises(EngineAway) as found:
         engine.list("block")
-    assert time.monotonic() - start < 2 * DEADLINE_S
+    assert time.monotonic() - start < 3
     return found.value.msg
 
 
@@ -130,7 +129,7 @@ def test_an_etcd_that_hangs_is_away() -> None:
         made(engine, POOL)
         etcd.suspend(0)
 
-        assert re.search(r"no answer within 2\.\d s", absence(engine))
+        assert "no answer within 2.5 s" in absence(engine)
 
         etcd.resume(0)
         assert len(engine.list("block", POOL).entries) == 1
@@ -180,7 +179,7 @@ def test_one_member_of_three_hangs(three: Etcds) -> None:
     start = time.monotonic()
     for number in range(2, 12):
         made(engine, POOL, number)
-    assert time.monotonic() - start < 6  # asked ten times, the member that hangs would take 8 s
+    assert time.monotonic() - start < 2  # the member that hangs is asked once, if at all
 
 
 def test_two_members_of_three_end(three: Etcds) -> None:

@@ -13,7 +13,6 @@ from cni_agent.claimer import Claimer
 from cni_ipam import kubernetes
 from cni_ipam.cluster import EngineConf
 from cni_ipam.engine import EngineAway, EngineRefused
-from cni_ipam.http import DEADLINE_S
 from cni_ipam.kubernetes import Kubernetes
 from tests.cluster.apiserver import AGENT, STRANGER, ApiServer
 from tests.cluster.certificates import Certificates
@@ -391,9 +390,9 @@ def test_an_api_server_that_hangs_is_away(api: ApiServer) -> None:
     api.suspend()
     try:
         start = time.monotonic()
-        with pytest.raises(EngineAway, match=r"no answer within 2\.\d s"):
+        with pytest.raises(EngineAway, match=r"no answer within 2\.[45] s"):
             engine.list("block")
-        assert time.monotonic() - start < 2 * DEADLINE_S
+        assert time.monotonic() - start < 3
     finally:
         api.resume()
 
@@ -408,7 +407,7 @@ def test_an_api_server_without_its_etcd_is_away(api: ApiServer) -> None:
         start = time.monotonic()
         with pytest.raises(EngineAway):
             engine.create("block", name("vlan57"), block("vlan57"))
-        assert time.monotonic() - start < 2 * DEADLINE_S
+        assert time.monotonic() - start < 3
     finally:
         api.etcd.resume(0)
     api.await_types()

@@ -1,6 +1,7 @@
 """A boot that fails says so."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,11 @@ def test_a_node_that_finds_no_disk_ends_with_the_words_of_its_console(
 ) -> None:
     built = image.build()
     broken = built._replace(initramfs=without_disk_driver(built, tmp_path))
+    start = time.monotonic()
 
     status = node.run(ROOT, ["true"], built=broken)
 
+    took = time.monotonic() - start
     shown = capfd.readouterr().err
     assert status == node.LOST
     assert "the node was lost; its console ends with" in shown
@@ -41,6 +44,7 @@ def test_a_node_that_finds_no_disk_ends_with_the_words_of_its_console(
     assert "lab: modules:" in shown
     assert "No such file" not in shown
     assert "did not boot within" not in shown
+    assert took < 60
 
 
 def test_a_node_whose_kernel_says_nothing_is_given_up(
